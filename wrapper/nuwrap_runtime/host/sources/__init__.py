@@ -1,0 +1,68 @@
+"""Where code comes from: a scheme is one row here and one file beside it. Siblings never know each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Callable, Final
+
+from nuwrap_runtime.errors import SourceError
+from nuwrap_runtime.launch import Launch, Limits, Network
+
+
+@dataclass(frozen=True)
+class Source:
+    """A `code_src`, cut into what every scheme needs. `scheme` is "" for a path, else as written (`git+https`)."""
+
+    scheme: str
+    location: str
+    sha256: str = ""
+    keep_git: bool = False
+    limits: Limits = field(default_factory=Limits)
+    network: Network = field(default_factory=Network)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Code on this machine: `revision` says exactly which (a commit, a digest), `default_module` serves a bare handler."""
+
+    root: str
+    revision: str
+    default_module: str = "main"
+
+
+Fetch = Callable[[Source, str, Mapping[str, str]], Checkout]
+
+FETCHERS: Final[Mapping[str, str]] = {
+    "": "nuwrap_runtime.host.sources.local",
+    "git+file": "nuwrap_runtime.host.sources.git",
+    "git+http": "nuwrap_runtime.host.sources.git",
+    "git+https": "nuwrap_runtime.host.sources.git",
+    "git+ssh": "nuwrap_runtime.host.sources.git",
+}
+
+
+def parse_source(launch: Launch) -> Source:
+    """Return the source that `code_src` names. Raises SourceError for a scheme that no file here serves."""
+    scheme = split_scheme(launch.code_src)
+    if scheme not in FETCHERS:
+        known = ", ".join(f"{name}://" for name in FETCHERS if name)
+        raise SourceError(f"code_src {launch.code_src!r}: scheme {scheme!r} is not known; allowed: a path, {known}")
+    return Source(scheme, launch.code_src, launch.sha256, launch.keep_git, launch.limits, launch.network)
+
+
+def split_scheme(code_src: str) -> str:
+    """Return the scheme in lower case, "" for a path."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", code_src)
+    return found.group(1).lower() if found else ""
+
+
+def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
+    """Put the source's files into the empty folder `into` and say what they are.
+
+    What fails half-way leaves `into` empty. Credentials come from `environ` alone. Raises SourceError.
+    """
+    fetcher: Fetch = import_module(FETCHERS[source.scheme]).fetch
+    return fetcher(source, into, environ)

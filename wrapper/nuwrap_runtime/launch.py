@@ -1,0 +1,363 @@
+"""The launch document: all that a container, a pod or a laptop must do, as one JSON value. Knows no file but what it
+is told to read.
+
+`SCHEMA` is the one place where a key is described: it checks a document, names the flags and the `NUWRAP_*`
+variables, and is published as `docs/schemas/launch.v1.json`.
+"""
+
+from __future__ import annotations
+
+import base64 as base64_codec
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from nuwrap_runtime.errors import LaunchError
+from nuwrap_runtime.schema import did_you_mean, faults, show
+
+API = "nuwrap/v1"
+DOCUMENT_BYTES = 16 * 1024 * 1024
+
+_PART = r"[A-Za-z_][\w-]*"
+HANDLER = rf"^(?:{_PART}(?:\.{_PART})*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?|[A-Za-z_]\w*)$"
+INIT_FUNCTION = rf"^(?:{_PART}(?:\.{_PART})*:)?[A-Za-z_]\w*$"
+STORE_KEY = r"^store://[\w.-]+/(?:dataitem|artifact|model)/[\w.+-]+/[\w.-]+(?::[\w.-]+)?$"
+NAME = r"^[A-Za-z0-9](?:[\w.-]{0,126}[A-Za-z0-9])?$"
+SECRET = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # a file name too, so never "." or ".."
+IDENTIFIER = r"^[^\W\d]\w*$"
+
+_VALUES = {"type": "object", "propertyNames": {"pattern": IDENTIFIER, "x-form": "a Python name"}}
+_KEY = {"type": "string", "pattern": STORE_KEY, "x-form": "store://project/dataitem|artifact|model/kind/name:id"}
+_COUNT = {"type": "integer", "minimum": 1}
+_PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
+_SECONDS = {"type": "number", "exclusiveMinimum": 0, "x-allowed": "seconds, more than 0"}
+_TEXT = {"type": "string", "minLength": 1}
+_LABEL = {"type": "string", "pattern": NAME, "x-form": "letters, digits, '.', '_' and '-', 128 at most"}
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": dict(properties), "additionalProperties": False}
+
+
+FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "api": {"enum": [API], "description": "version of this document"},
+    "mode": {"enum": ["job", "serve"], "description": "once, or as a service; the host's sub-command wins"},
+    "project": {**_LABEL, "description": "project of the function"},
+    "function": {**_LABEL, "description": "name of the function"},
+    "run": {**_LABEL, "description": "id of the run; made when missing"},
+    "code_src": {**_TEXT, "maxLength": 4096, "description": "where the code is: a path, or an address with a scheme"},
+    "code": {**_TEXT, "description": "the code itself, becomes main.py"},
+    "base64": {**_TEXT, "description": "the code itself as base64 of UTF-8 text, becomes main.py"},
+    "handler": {
+        "type": "string",
+        "pattern": HANDLER,
+        "x-form": "[module:]function, as 'f', 'pkg.mod:f' or 'mod:Class.method'",
+        "description": "the function to call",
+    },
+    "init_function": {
+        "type": "string",
+        "pattern": INIT_FUNCTION,
+        "x-form": "[module:]function",
+        "description": "called once before the first event, with `context` and `init_parameters`",
+    },
+    "requirements": {
+        "type": "array",
+        "maxItems": 1000,
+        "items": {**_TEXT, "maxLength": 2048},
+        "description": "PEP 508 requirements, installed when the interpreter does not satisfy them",
+    },
+    "inputs": {**_VALUES, "additionalProperties": _KEY, "description": "argument name to store:// key"},
+    "parameters": {**_VALUES, "description": "argument name to JSON value"},
+    "init_parameters": {**_VALUES, "description": "argument name of init_function to JSON value"},
+    "entities": {
+        "type": "object",
+        "propertyNames": _KEY,
+        "additionalProperties": {
+            **_closed(
+                {
+                    "kind": _TEXT,
+                    "path": {**_TEXT, "maxLength": 4096},
+                    "spec": {"type": "object"},
+                    "metadata": {"type": "object"},
+                }
+            ),
+            "required": ["kind", "path"],
+        },
+        "description": "what each store:// key in use means: kind and path",
+    },
+    "output_path": {**_TEXT, "maxLength": 4096, "description": "folder or address that gets outputs and result.json"},
+    "serve": {
+        **_closed({"port": _PORT, "admin_port": _PORT, "workers": _COUNT, "max_inflight": _COUNT}),
+        "description": "ports and sizes of a service",
+    },
+    "python": {**_TEXT, "description": "the user's interpreter, a path or a name on PATH; default python3"},
+    "binding": {
+        "enum": ["auto", "nuclio", "names"],
+        "description": "how arguments reach the handler: nuclio is (context, event) by position",
+    },
+    "concurrency": {**_COUNT, "maximum": 1024, "description": "events at once in an async handler's worker"},
+    "timeout_s": {**_SECONDS, "description": "longest time of one call; none by default"},
+    "grace_s": {"type": "number", "minimum": 0, "description": "time to end after a stop; 30 by default"},
+    "limits": {
+        **_closed({"bytes": _COUNT, "files": _COUNT, "ratio": _COUNT, "seconds": _SECONDS}),
+        "description": "most that a source may have and take",
+    },
+    "sha256": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "x-form": "64 hex digits",
+        "description": "digest that the fetched file must have",
+    },
+    "keep_git": {"type": "boolean", "description": "keep the .git folder of a git source"},
+    "isolated": {"type": "boolean", "description": "install without what the interpreter's own packages offer"},
+    "refresh": {"type": "boolean", "description": "resolve the requirements anew"},
+    "network": {
+        **_closed(
+            {
+                "index": {"type": "array", "items": _TEXT, "maxItems": 16},
+                "ca": _TEXT,
+                "proxies": {"type": "object", "additionalProperties": _TEXT},
+            }
+        ),
+        "description": "package indexes, CA file and proxies for fetching and installing",
+    },
+    "secrets": {
+        "type": "array",
+        "maxItems": 256,
+        "items": {"type": "string", "pattern": SECRET, "x-form": "a secret's name"},
+        "description": "names of secrets that the function may read",
+    },
+}
+
+SCHEMA: Mapping[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": "urn:nuwrap:launch:v1",
+    "title": "nuwrap launch document",
+    **_closed(FIELDS),
+    "required": ["api", "handler"],
+    "oneOf": [{"required": ["code_src"]}, {"required": ["code"]}, {"required": ["base64"]}],
+}
+
+# `NUWRAP_SECRETS` is the folder of secrets, not the key of that name; `api` belongs to a document alone.
+VARIABLES: Mapping[str, str] = {f"NUWRAP_{key.upper()}": key for key in FIELDS if key not in ("api", "secrets")}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most that a source may have and take: bytes and files unpacked, ratio unpacked to packed, seconds in all."""
+
+    bytes: int = 4 * 1024**3
+    files: int = 200_000
+    ratio: int = 200
+    seconds: float = 1800.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """Package indexes (first wins), a CA bundle's path and proxies by scheme (`{"https": "http://…"}`)."""
+
+    index: tuple[str, ...] = ()
+    ca: str = ""
+    proxies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Ports (0: any free one) and sizes of a service."""
+
+    port: int = 8080
+    admin_port: int = 8082
+    workers: int = 2
+    max_inflight: int = 64
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A valid launch document; exactly one of `code_src`, `code`, `base64` is not empty."""
+
+    handler: str
+    mode: str = "job"
+    project: str = "default"
+    function: str = "function"
+    run: str = ""
+    code_src: str = ""
+    code: str = ""
+    base64: str = ""
+    init_function: str = ""
+    requirements: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    init_parameters: Mapping[str, Any] = field(default_factory=dict)
+    entities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    output_path: str = ""
+    serve: Serve = field(default_factory=Serve)
+    python: str = "python3"
+    binding: str = "auto"
+    concurrency: int = 16
+    timeout_s: Optional[float] = None
+    grace_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+    sha256: str = ""
+    keep_git: bool = False
+    isolated: bool = False
+    refresh: bool = False
+    network: Network = field(default_factory=Network)
+    secrets: tuple[str, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the document that `parse_launch` reads back as this value; defaults are left out."""
+        plain = Launch(handler="")
+        document: dict[str, Any] = {"api": API, "handler": self.handler}
+        for key in FIELDS:
+            value = getattr(self, key, None)
+            if key != "handler" and hasattr(plain, key) and value != getattr(plain, key):
+                document[key] = _plain(value, getattr(plain, key))
+        return document
+
+
+def parse_launch(document: Any) -> Launch:
+    """Return the document as a value.
+
+    Raises LaunchError with all faults of the document at once, one a line, each with its path and what is allowed.
+    """
+    wrong = faults(document, SCHEMA)
+    if isinstance(document, dict):
+        wrong += _source_faults(document) + _input_faults(document) + _handler_hint(document)
+    if wrong:
+        raise LaunchError("the launch document is not valid:\n" + "\n".join(f"  {line}" for line in wrong))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+    }
+    values.pop("api")
+    for key, kind in (("limits", Limits), ("network", Network), ("serve", Serve)):
+        if key in values:
+            inner = {name: tuple(v) if isinstance(v, list) else v for name, v in values[key].items()}
+            values[key] = kind(**inner)
+    return Launch(**values)
+
+
+def read_launch(flags: Mapping[str, str], environ: Mapping[str, str], *, launch_file: str = "") -> Launch:
+    """Return the launch that a start asks for: flags over `NUWRAP_*` variables over the document.
+
+    The document is `launch_file`, else `$NUWRAP_LAUNCH` (JSON, or `@FILE`), else made of flags and variables alone.
+    `flags` maps a key of `FIELDS` to its text: plain for a string, JSON for all others.
+    """
+    document = _find_document(launch_file, environ)
+    given = {key: environ[name] for name, key in VARIABLES.items() if environ.get(name)}
+    given.update(flags)
+    for key, text in given.items():
+        document[key] = _parse_text(key, text)
+    sources = [key for key in ("code_src", "code", "base64") if key in given]
+    if sources:  # a source by flag or variable takes the place of the document's, whatever its form
+        for key in ("code_src", "code", "base64"):
+            if key not in sources:
+                document.pop(key, None)
+    document.setdefault("api", API)
+    return parse_launch(document)
+
+
+def _find_document(launch_file: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    text = environ.get("NUWRAP_LAUNCH", "")
+    if launch_file:
+        text, origin = _read_file(launch_file), launch_file
+    elif text.startswith("@"):
+        text, origin = _read_file(text[1:]), text[1:]
+    else:
+        origin = "$NUWRAP_LAUNCH"
+    if not text:
+        return {}
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise LaunchError(f"{origin} is not JSON: {exc}") from exc
+    if not isinstance(document, dict):
+        raise LaunchError(f"{origin}: {show(document)} is not a mapping; a launch document starts with '{{'")
+    if "api" not in document:
+        raise LaunchError(f"{origin}: key 'api' is missing; this version reads \"api\": {API!r}")
+    return document
+
+
+def _read_file(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(DOCUMENT_BYTES + 1)
+        if len(data) > DOCUMENT_BYTES:
+            raise LaunchError(f"launch document {path!r} has more than {DOCUMENT_BYTES} bytes")
+        return data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise LaunchError(f"cannot read the launch document {path!r}: {exc}") from exc
+
+
+def _parse_text(key: str, text: str) -> Any:
+    if key not in FIELDS:
+        raise LaunchError(f"unknown key {key!r}{did_you_mean(key, list(FIELDS))}")
+    if FIELDS[key].get("type", "string") == "string":
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        kind = FIELDS[key]["type"]
+        raise LaunchError(f"{key}: {show(text)} is not JSON ({exc}); allowed: a JSON {kind}") from exc
+
+
+def _source_faults(document: Mapping[str, Any]) -> list[str]:
+    given = [key for key in ("code_src", "code", "base64") if key in document]
+    if not given:
+        return ["code_src: is missing; allowed: exactly one of code_src, code, base64"]
+    if len(given) > 1:
+        return [f"{' and '.join(given)} are both given; allowed: exactly one of code_src, code, base64"]
+    return _base64_faults(document["base64"]) if given == ["base64"] else []
+
+
+def _base64_faults(text: Any) -> list[str]:
+    try:
+        decode_base64(text)
+    except (ValueError, TypeError) as exc:
+        return [f"base64: {show(text)} is not base64 of UTF-8 text ({exc})"]
+    return []
+
+
+def decode_base64(text: str) -> str:
+    """Return the code that `base64` holds; line breaks in it are allowed. Raises ValueError."""
+    try:
+        return base64_codec.b64decode("".join(text.split()), validate=True).decode("utf-8")
+    except binascii.Error as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def _input_faults(document: Mapping[str, Any]) -> list[str]:
+    inputs, parameters, entities = (document.get(key) for key in ("inputs", "parameters", "entities"))
+    if not isinstance(inputs, dict):
+        return []
+    both = sorted(set(inputs) & set(parameters)) if isinstance(parameters, dict) else []
+    wrong = [f"inputs.{name}: is in parameters too; one name has one value" for name in both]
+    known = entities if isinstance(entities, dict) else {}
+    for name, key in inputs.items():
+        if isinstance(key, str) and key.startswith("store://") and key not in known:
+            wrong.append(f"inputs.{name}: {show(key)} has no entry in entities")
+    return wrong
+
+
+def _handler_hint(document: Mapping[str, Any]) -> list[str]:
+    handler = document.get("handler")
+    if not isinstance(handler, str) or handler.count(".") == 0 or ":" in handler:
+        return []
+    module, _, name = handler.rpartition(".")
+    return [f"handler: write {module.replace('/', '.') + ':' + name!r} for function {name!r} of module {module!r}"]
+
+
+def _plain(value: Any, default: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, (Limits, Network, Serve)):
+        names = value.__dataclass_fields__
+        changed = {name: getattr(value, name) for name in names if getattr(value, name) != getattr(default, name)}
+        return {name: list(one) if isinstance(one, tuple) else one for name, one in changed.items()}
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def flag_names(keys: Sequence[str] = tuple(FIELDS)) -> Mapping[str, str]:
+    """Return the command-line flag of each key: `code_src` is `--code-src`."""
+    return {key: "--" + key.replace("_", "-") for key in keys if key != "api"}

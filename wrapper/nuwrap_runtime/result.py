@@ -1,0 +1,167 @@
+"""The result document: how a run ended, written by the host at its end, read by whoever asked for the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+API = "nuwrap/v1"
+COMPLETED, ERROR, STOPPED = "COMPLETED", "ERROR", "STOPPED"
+
+# Kubernetes keeps 4,096 bytes of /dev/termination-log (kubelet: MaxPodTerminationMessageLogLength).
+TERMINATION_BYTES = 4096
+DOCUMENT_BYTES = 64 * 1024 * 1024
+
+_TEXT = {"type": "string"}
+_SECONDS = {"type": "object", "additionalProperties": {"type": "number"}}
+
+SCHEMA: Mapping[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": "urn:nuwrap:result:v1",
+    "title": "nuwrap result document",
+    "type": "object",
+    "required": ["api", "state", "exit_code"],
+    "properties": {
+        "api": {"enum": [API]},
+        "state": {"enum": [COMPLETED, ERROR, STOPPED]},
+        "exit_code": {"type": "integer", "minimum": 0, "maximum": 255},
+        "project": _TEXT,
+        "function": _TEXT,
+        "run": _TEXT,
+        "outputs": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["type", "kind", "path"],
+                "properties": {"type": _TEXT, "kind": _TEXT, "path": _TEXT, "key": _TEXT},
+            },
+        },
+        "results": {"type": "object"},
+        "metrics": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "number"}}},
+        "failure": {
+            "type": ["object", "null"],
+            "required": ["phase", "type", "message"],
+            "properties": {
+                "phase": _TEXT,
+                "type": _TEXT,
+                "message": _TEXT,
+                "frames": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "file": _TEXT,
+                            "line": {"type": "integer"},
+                            "function": _TEXT,
+                            "code": _TEXT,
+                        },
+                    },
+                },
+                "exit": {"type": ["integer", "null"]},
+                "signal": _TEXT,
+            },
+        },
+        "source": {"type": "object", "properties": {"code_src": _TEXT, "revision": _TEXT}},
+        "requirements": {"type": "array", "items": _TEXT},
+        "python": _TEXT,
+        "seconds": _SECONDS,
+        "started": _TEXT,
+        "finished": _TEXT,
+        "warnings": {"type": "array", "items": _TEXT},
+        "truncated": {"type": "array", "items": _TEXT},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run did not complete.
+
+    `phase` is launch, source, requirements, load, init, inputs, handler, outputs, platform or stopped. `frames` are
+    the user's own, outermost first: `{"file", "line", "function", "code"}`. `exit` is the n of `sys.exit(n)` in the
+    handler, `signal` the name of the signal that ended the worker.
+    """
+
+    phase: str
+    type: str
+    message: str
+    frames: Sequence[Mapping[str, Any]] = ()
+    exit: Optional[int] = None
+    signal: str = ""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Failure:
+        """Return the failure of a worker's or host's JSON; keys of a later version are left out."""
+        return cls(**{key: document[key] for key in cls.__dataclass_fields__ if key in document})
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON value, without what is empty."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "", (), [])}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. An output's `path` is relative to the folder of the document."""
+
+    state: str
+    exit_code: int
+    project: str = ""
+    function: str = ""
+    run: str = ""
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    failure: Optional[Failure] = None
+    source: Mapping[str, str] = field(default_factory=dict)
+    requirements: Sequence[str] = ()
+    python: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    started: str = ""
+    finished: str = ""
+    warnings: Sequence[str] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON value of `result.json`."""
+        document = {"api": API, **{key: getattr(self, key) for key in self.__dataclass_fields__}}
+        document["failure"] = self.failure.to_document() if self.failure else None
+        return document
+
+
+def shorten(document: Mapping[str, Any], limit: int = TERMINATION_BYTES) -> bytes:
+    """Return the document as JSON of at most `limit` bytes of UTF-8, always valid.
+
+    What does not fit goes whole, in this order: requirements, results, seconds, frames, outputs, the end of the
+    message; `truncated` names what went.
+    """
+    short = {key: value for key, value in document.items() if value not in (None, "", [], {}, ())}
+    if short.get("failure"):
+        short["failure"] = dict(short["failure"])
+    went: list[str] = []
+    for name in ("requirements", "results", "seconds", "frames", "outputs", "rest", "message"):
+        text = _dump(short)
+        if len(text) <= limit:
+            return text
+        _drop(short, name, over=len(text) - limit + 64)
+        went.append(name)
+        short["truncated"] = went
+    return _dump(short)
+
+
+def _drop(document: dict[str, Any], name: str, *, over: int) -> None:
+    failure = document.get("failure", {})
+    if name == "frames":
+        failure.pop("frames", None)
+    elif name == "rest":
+        for key in set(document) - {"api", "state", "exit_code", "failure", "run", "truncated"}:
+            del document[key]
+    elif name == "message":
+        message = failure.get("message", "").encode("utf-8")
+        failure["message"] = message[: max(0, len(message) - over)].decode("utf-8", "ignore") + "…"
+    else:
+        document.pop(name, None)
+
+
+def _dump(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

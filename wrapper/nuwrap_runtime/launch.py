@@ -25,7 +25,7 @@ HANDLER = rf"^(?:{_PART}(?:\.{_PART})*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?|[A-Za-z_]
 INIT_FUNCTION = rf"^(?:{_PART}(?:\.{_PART})*:)?[A-Za-z_]\w*$"
 STORE_KEY = r"^store://[\w.-]+/(?:dataitem|artifact|model)/[\w.+-]+/[\w.-]+(?::[\w.-]+)?$"
 NAME = r"^[A-Za-z0-9](?:[\w.-]{0,126}[A-Za-z0-9])?$"
-SECRET = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # a file name too, so never "." or ".."
+SECRET_NAME = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # a file name too, so never "." or ".."
 IDENTIFIER = r"^[^\W\d]\w*$"
 
 _VALUES = {"type": "object", "propertyNames": {"pattern": IDENTIFIER, "x-form": "a Python name"}}
@@ -126,7 +126,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "secrets": {
         "type": "array",
         "maxItems": 256,
-        "items": {"type": "string", "pattern": SECRET, "x-form": "a secret's name"},
+        "items": {"type": "string", "pattern": SECRET_NAME, "x-form": "a secret's name"},
         "description": "names of secrets that the function may read",
     },
 }
@@ -233,9 +233,12 @@ def parse_launch(document: Any) -> Launch:
     values.pop("api")
     for key, kind in (("limits", Limits), ("network", Network), ("serve", Serve)):
         if key in values:
-            inner = {name: tuple(v) if isinstance(v, list) else v for name, v in values[key].items()}
-            values[key] = kind(**inner)
+            values[key] = kind(**_frozen(values[key]))
     return Launch(**values)
+
+
+def _frozen(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
 
 
 def read_launch(flags: Mapping[str, str], environ: Mapping[str, str], *, launch_file: str = "") -> Launch:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Callable, Optional
+from typing import IO, Callable, Optional, cast
 
 from nuwrap_runtime.errors import PlatformError
 
@@ -49,10 +49,10 @@ def run(command: Command, *, on_line: Callable[[str], None] = lambda _line: None
     Raises PlatformError when it cannot be started.
     """
     with tempfile.TemporaryFile() as output:
-        process = _start(command, output)
+        process, pipe = _start(command, output)
         timed_out, lines = False, []
         try:
-            for line in _lines(process, command.timeout_s):
+            for line in _lines(process, pipe, command.timeout_s):
                 lines.append(mask(line, command.redact))
                 del lines[:-keep_lines]
                 on_line(lines[-1])
@@ -62,8 +62,7 @@ def run(command: Command, *, on_line: Callable[[str], None] = lambda _line: None
         finally:
             kill_group(process.pid)
             process.wait()
-            if process.stderr:
-                process.stderr.close()
+            pipe.close()
         output.seek(0)
         return Completed(process.returncode, output.read(), tuple(lines), timed_out)
 
@@ -84,9 +83,9 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
         pass
 
 
-def _start(command: Command, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(command.argv),
             env=dict(command.env),
             cwd=command.cwd,
@@ -97,20 +96,20 @@ def _start(command: Command, output: IO[bytes]) -> subprocess.Popen[bytes]:
         )
     except OSError as exc:
         raise PlatformError(f"cannot start {command.argv[0]!r}: {exc.strerror}") from exc
+    return process, cast("IO[bytes]", process.stderr)
 
 
-def _lines(process: subprocess.Popen[bytes], timeout_s: Optional[float]) -> Iterator[str]:
+def _lines(process: subprocess.Popen[bytes], pipe: IO[bytes], timeout_s: Optional[float]) -> Iterator[str]:
     """Yield standard error's lines until the program ends; a child of it that keeps the pipe open is not waited for."""
-    assert process.stderr is not None
     deadline = time.monotonic() + timeout_s if timeout_s else None
     pending = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stderr, selectors.EVENT_READ)
+        selector.register(pipe, selectors.EVENT_READ)
         while True:
             if deadline and time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(process.args, timeout_s or 0)
             ended = process.poll() is not None
-            data = os.read(process.stderr.fileno(), 65536) if selector.select(0 if ended else 0.05) else b""
+            data = os.read(pipe.fileno(), 65536) if selector.select(0 if ended else 0.05) else b""
             *lines, pending = re.split(rb"[\r\n]+", pending + data)  # progress bars end their lines with \r
             yield from (line.decode("utf-8", "replace") for line in lines if line)
             if not data and ended:

@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Checkout:
-    """Code on this machine: `revision` says exactly which (a commit, a digest), `default_module` serves a bare handler."""
+    """Code on this machine; `revision` says exactly which (a commit, a digest), a bare handler is in `default_module`."""
 
     root: str
     revision: str

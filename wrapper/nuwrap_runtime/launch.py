@@ -25,7 +25,7 @@ HANDLER = rf"^(?:{_PART}(?:\.{_PART})*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?|[A-Za-z_]
 INIT_FUNCTION = rf"^(?:{_PART}(?:\.{_PART})*:)?[A-Za-z_]\w*$"
 STORE_KEY = r"^store://[\w.-]+/(?:dataitem|artifact|model)/[\w.+-]+/[\w.-]+(?::[\w.-]+)?$"
 NAME = r"^[A-Za-z0-9](?:[\w.-]{0,126}[A-Za-z0-9])?$"
-SECRET_NAME = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # a file name too, so never "." or ".."
+SECRET_NAME = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # noqa: S105 - a file name too, so never "." or ".."
 IDENTIFIER = r"^[^\W\d]\w*$"
 
 _VALUES = {"type": "object", "propertyNames": {"pattern": IDENTIFIER, "x-form": "a Python name"}}

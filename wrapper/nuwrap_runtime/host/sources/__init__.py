@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Checkout:
-    """Code on this machine; `revision` says exactly which (a commit, a digest), a bare handler is in `default_module`."""
+    """Code on this machine: `revision` says which (a commit, a digest), a bare handler is in `default_module`."""
 
     root: str
     revision: str

@@ -1,0 +1,140 @@
+"""`nuwrap-host`: fetch, prepare, job, exec, check."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import FrameType
+from typing import Callable, Optional
+
+from nuwrap_runtime import __version__
+from nuwrap_runtime.errors import NuwrapError, Stopped
+from nuwrap_runtime.host import credentials, prepare
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.workspace import Workspace, open_workspace
+from nuwrap_runtime.launch import FIELDS, Launch, flag_names, read_launch
+
+PR_SET_DUMPABLE = 4
+
+Action = Callable[[Launch, Report, Sequence[str]], int]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code; every failure is one message on standard error."""
+    hide_environment()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        if argv[:1] == [prepare.CHILD]:
+            return prepare.fetch_child(argv[1], os.environ)
+        return _command(argv)
+    except NuwrapError as exc:
+        print(f"nuwrap-host: {exc}", file=sys.stderr)
+        return exc.exit_code
+
+
+def hide_environment() -> None:
+    """Keep other processes of this user, the worker above all, from reading this one's environment (Linux).
+
+    A process with CAP_SYS_PTRACE, root's usually, can read it all the same.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _command(argv: Sequence[str]) -> int:
+    options, command = _parse(argv)
+    flags = {key: value for key, value in vars(options).items() if key in FIELDS and value is not None}
+    launch = read_launch(flags, os.environ, launch_file=options.launch or "")
+    launch = replace(launch, run=launch.run or str(uuid.uuid4()))
+    folder = credentials.secrets_folder(os.environ)
+    report = Report(json_lines=options.json, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
+    return ACTIONS[options.command](launch, report, command)
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    own, rest = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    parser = argparse.ArgumentParser(prog="nuwrap-host", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"nuwrap-host {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, text) in COMMANDS.items():
+        one = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        one.add_argument("--launch", metavar="FILE", help="the launch document; else $NUWRAP_LAUNCH")
+        one.add_argument("--json", action="store_true", help="report phases and logs as JSON lines")
+        for key, flag in flag_names().items():
+            kind = "TEXT" if FIELDS[key].get("type", "string") == "string" else "JSON"
+            one.add_argument(flag, dest=key, metavar=kind, help=str(FIELDS[key]["description"]))
+    options = parser.parse_args(list(own))
+    if options.command == "exec" and not rest:
+        parser.error("exec needs a command after --, as in: nuwrap-host exec -- processor --config F")
+    if options.command != "exec" and rest:
+        parser.error(f"{options.command} takes no command after --")
+    return options, list(rest)
+
+
+def _fetch(launch: Launch, report: Report, _command: Sequence[str]) -> int:
+    with open_workspace(os.environ, must_last=True) as workspace:
+        checkout = prepare.fetch(launch, workspace, os.environ, report)
+        print(json.dumps({"root": checkout.root, "revision": checkout.revision}))
+    return 0
+
+
+def _prepare(launch: Launch, report: Report, _command: Sequence[str]) -> int:
+    with open_workspace(os.environ, must_last=True) as workspace:
+        prepared = prepare.prepare(launch, workspace, os.environ, report, mode="event")
+        print(json.dumps({"worker_spec": prepared.spec_path, "python": prepared.python, "revision": prepared.revision}))
+    return 0
+
+
+def _job(launch: Launch, report: Report, _command: Sequence[str]) -> int:
+    from nuwrap_runtime.host.job import run_job
+
+    with open_workspace(os.environ) as workspace:
+        return run_job(launch, workspace, os.environ, report)
+
+
+def _exec(launch: Launch, report: Report, command: Sequence[str]) -> int:
+    with open_workspace(os.environ, must_last=True) as workspace:
+        prepared = prepare.prepare(launch, workspace, os.environ, report, mode="event")
+        environ = {**prepared.environ, "NUWRAP_WORKER_SPEC": prepared.spec_path}
+        environ["NUCLIO_PYTHON_EXE_PATH"] = prepared.python
+        _become(command, environ, workspace)
+    return 0
+
+
+def _become(command: Sequence[str], environ: Mapping[str, str], workspace: Workspace) -> None:
+    from nuwrap_runtime.errors import PlatformError
+
+    os.chdir(workspace.source)
+    try:
+        os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 - that is what `exec -- CMD` is for
+    except OSError as exc:
+        raise PlatformError(f"cannot become {command[0]!r}: {exc.strerror}") from exc
+
+
+def _check(launch: Launch, report: Report, _command: Sequence[str]) -> int:
+    from nuwrap_runtime.host.check import check
+
+    with open_workspace(os.environ) as workspace:
+        return check(launch, workspace, os.environ, report)
+
+
+def _stop(_number: int, _frame: Optional[FrameType]) -> None:
+    raise Stopped("stopped by a signal before the run was done")
+
+
+COMMANDS: Mapping[str, tuple[Action, str]] = {
+    "fetch": (_fetch, "get the code into $NUWRAP_WORK and leave a record of it"),
+    "prepare": (_prepare, "fetch, install the requirements, write the worker spec"),
+    "job": (_job, "prepare, call the function once, write the result document"),
+    "exec": (_exec, "prepare, then become the command after --"),
+    "check": (_check, "prepare, load the function and print its signature as JSON; nothing is called"),
+}
+ACTIONS: Mapping[str, Action] = {name: action for name, (action, _) in COMMANDS.items()}

@@ -1,0 +1,28 @@
+"""Install a hashed lock into a plain folder, for the host's own tree: by uv, else by pip."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.process import Command, run
+from nuwrap_runtime.host.uv import find_uv
+
+SECONDS = 600.0
+
+
+def install_locked(lock: str, target: str, version: str, environ: Mapping[str, str]) -> None:
+    """Install what the lock names, wheels for that Python version alone, hashes checked. Raises PlatformError."""
+    uv = find_uv(environ)
+    common = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", target]
+    common += ["--python-version", version, "-r", lock]
+    if uv:
+        argv = [uv, "pip", "install", "--python", sys.executable, *common]
+    else:
+        argv = [sys.executable, "-m", "pip", "install", "--implementation", "cp", *common]
+    done = run(Command(argv, {**environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, timeout_s=SECONDS))
+    if done.returncode:
+        reason = "\n".join(done.log[-8:]) or f"exit code {done.returncode}"
+        raise PlatformError(f"cannot set up the host's packages from {os.path.basename(lock)}:\n{reason}")

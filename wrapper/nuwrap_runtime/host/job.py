@@ -1,0 +1,188 @@
+"""Run a launch once: prepare, start the worker, ask it one event, write down how it ended."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError, Stopped
+from nuwrap_runtime.host.prepare import Prepared, prepare
+from nuwrap_runtime.host.process import mask
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.workers import EXIT_CODES, TimedOut, Worker, WorkerEnded
+from nuwrap_runtime.host.workspace import Workspace, socket_folder
+from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.result import COMPLETED, ERROR, STOPPED, TERMINATION_BYTES, Failure, Result, shorten
+from nuwrap_runtime.worker.protocol import ProtocolError, make_event
+
+TERMINATION_LOG = "/dev/termination-log"
+RESULT, OUTPUTS = "result.json", "outputs"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the worker's part went: the exit code, and the answer's document (results, outputs, failure …)."""
+
+    exit_code: int
+    document: Mapping[str, Any] = field(default_factory=dict)
+    failure: Optional[Failure] = None
+
+
+def run_job(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> int:
+    """Run the launch to its end and return the exit code; the result document is written whatever happens."""
+    started = _now()
+    folder = output_folder(launch)
+    prepared: Optional[Prepared] = None
+    try:
+        open_outputs(folder, launch.run)
+        prepared = prepare(launch, workspace, environ, report, mode="job", outputs=os.path.join(folder, OUTPUTS))
+        outcome = _call(launch, prepared, report)
+    except NuwrapError as exc:
+        report.error(str(exc))
+        outcome = Outcome(exc.exit_code, failure=Failure(exc.phase, type(exc).__name__, str(exc)))
+    result = _result(launch, outcome, prepared, report, started)
+    write_result(folder, result, report)
+    return result.exit_code
+
+
+def output_folder(launch: Launch) -> str:
+    """Return the folder that gets result and outputs: `output_path`, else `.nuwrap/runs/<run>` where we are."""
+    if "://" in launch.output_path:
+        raise LaunchError(f"output_path {launch.output_path!r}: this version writes to a folder only; name a path")
+    return os.path.abspath(launch.output_path or os.path.join(".nuwrap", "runs", launch.run))
+
+
+def open_outputs(folder: str, run: str) -> None:
+    """Make the folder ready for this run: what an earlier start of the same run left in it goes.
+
+    Raises OutputsError when it holds another run's result, or an `outputs` that no run of ours made.
+    """
+    outputs, document = os.path.join(folder, OUTPUTS), os.path.join(folder, RESULT)
+    marker = os.path.join(outputs, ".run")
+    owner = _read_text(marker)
+    if os.path.isdir(outputs) and owner != run:
+        whose = f"of run {owner!r}" if owner else "that no run made"
+        raise OutputsError(f"output_path {folder!r} has a folder {OUTPUTS!r} {whose}; name a folder of its own")
+    try:
+        shutil.rmtree(outputs, ignore_errors=True)
+        os.makedirs(outputs)
+        if os.path.exists(document):
+            os.unlink(document)
+        with open(marker, "w", encoding="utf-8") as stream:
+            stream.write(run)
+    except OSError as exc:
+        raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
+
+
+def write_result(folder: str, result: Result, report: Report) -> None:
+    """Write `result.json` whole or not at all, and the short form where Kubernetes looks for it; secrets masked."""
+    document = masked(result.to_document(), report)
+    path = os.path.join(folder, RESULT)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as stream:
+            json.dump(document, stream, ensure_ascii=False, indent=1)
+            stream.write("\n")
+        os.replace(path + ".part", path)
+    except OSError as exc:
+        report.error(f"the result cannot be written to {path!r}: {exc.strerror}")
+    if os.path.exists(TERMINATION_LOG):
+        with open(TERMINATION_LOG, "wb") as log:
+            log.write(shorten(document, TERMINATION_BYTES))
+
+
+def masked(value: Any, report: Report) -> Any:
+    """Return the JSON value with every secret in its texts replaced."""
+    if isinstance(value, str):
+        return mask(value, report.secrets)
+    if isinstance(value, dict):
+        return {mask(key, report.secrets): masked(item, report) for key, item in value.items()}
+    return [masked(item, report) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
+    """Start the worker, ask it the one event, and end it."""
+    with socket_folder() as folder:
+        worker = Worker(prepared, folder, on_log=report.log)
+        try:
+            report.add_seconds(worker.wait_started())
+            report.phase = "handler"
+            reply = worker.ask(make_event(trigger=("job", "job")), timeout_s=launch.timeout_s)
+            outcome = _answered(json.loads(reply.body), report)
+            worker.close(linger_s=launch.grace_s)
+        except WorkerEnded as exc:
+            report.error(exc.failure.message)
+            return Outcome(exc.exit_code, failure=exc.failure)
+        except TimedOut:
+            return _timed_out(launch, worker, report)
+        except Stopped:
+            report.note(f"stopping; up to {launch.grace_s:g} s for the function to end")
+            worker.terminate(launch.grace_s)
+            raise
+        except (ProtocolError, ValueError) as exc:
+            raise OutputsError(f"the worker's answer cannot be read: {exc}") from exc
+        finally:
+            worker.close()
+        return outcome
+
+
+def _answered(document: Mapping[str, Any], report: Report) -> Outcome:
+    report.add_seconds(document.get("seconds", {}))
+    report.warnings += document.get("warnings", [])
+    found = document.get("failure")
+    if not found:
+        return Outcome(0, document)
+    failure = Failure.from_document(found)
+    report.error(f"{failure.type}: {failure.message}")
+    return Outcome(EXIT_CODES.get(failure.phase, 1), document, failure)
+
+
+def _timed_out(launch: Launch, worker: Worker, report: Report) -> Outcome:
+    message = f"the handler took more than {launch.timeout_s:g} s (timeout_s)"
+    report.error(message)
+    worker.terminate(launch.grace_s)
+    return Outcome(124, failure=Failure("handler", "TimedOut", message))
+
+
+def _result(launch: Launch, outcome: Outcome, prepared: Optional[Prepared], report: Report, started: str) -> Result:
+    document = outcome.document
+    outputs = {
+        name: {**output, "path": f"{OUTPUTS}/{output['path']}"} for name, output in document.get("outputs", {}).items()
+    }
+    states = {0: COMPLETED, 143: STOPPED}
+    result = Result(
+        state=states.get(outcome.exit_code, ERROR),
+        exit_code=outcome.exit_code,
+        project=launch.project,
+        function=launch.function,
+        run=launch.run,
+        outputs=outputs,
+        results=document.get("results", {}),
+        metrics=document.get("metrics", {}),
+        failure=outcome.failure,
+        seconds={**report.seconds, "total": report.total()},
+        started=started,
+        finished=_now(),
+        warnings=report.warnings,
+    )
+    if not prepared:
+        return result
+    source = {"code_src": launch.code_src, "revision": prepared.revision}
+    return replace(result, source=source, requirements=prepared.requirements, python=prepared.python)
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,228 @@
+"""From a launch document to all that a worker needs: code, environment, inputs, and the worker spec.
+
+`fetch` is the first half: it needs no user Python, leaves a record in the work folder, and what such a record says is
+done is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Optional
+
+from nuwrap_runtime.errors import InputsError, NuwrapError, SourceError
+from nuwrap_runtime.host import credentials
+from nuwrap_runtime.host.process import Command, run
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.sources import Checkout, Source, parse_source
+from nuwrap_runtime.host.sources import fetch as fetch_source
+from nuwrap_runtime.host.workspace import Workspace, remove_tree, usable_home
+from nuwrap_runtime.launch import Launch, Limits, Network, decode_base64
+from nuwrap_runtime.worker.spec import WorkerSpec
+
+CHILD = "fetch-source"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a worker is started with: its interpreter, its environment variables, its spec and the spec's file."""
+
+    python: str
+    environ: Mapping[str, str]
+    spec: WorkerSpec
+    spec_path: str
+    revision: str
+    requirements: tuple[str, ...] = ()
+
+
+def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
+    """Put the code into the work folder, unless a record says that it is there already."""
+    key = _source_key(launch)
+    done = _read_record(workspace, key)
+    if done:
+        return done
+    with report.timed("source") as detail:
+        remove_tree(workspace.source)
+        os.makedirs(workspace.source)
+        try:
+            checkout = _fetch_checkout(launch, workspace, environ, report)
+        except BaseException:
+            remove_tree(workspace.source)
+            raise
+        detail.append(f"{describe_source(launch)} at {checkout.revision[:19]}")
+    _write_json(workspace.record, {"source": key, **asdict(checkout)})
+    return checkout
+
+
+def prepare(
+    launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report, *, mode: str, outputs: str = ""
+) -> Prepared:
+    """Fetch, install, look for the inputs, and write the worker spec."""
+    checkout = fetch(launch, workspace, environ, report)
+    from nuwrap_runtime.host.requirements import ensure_environment
+
+    if launch.requirements:
+        with report.timed("requirements") as detail:
+            made = ensure_environment(launch, environ, _cache(environ), say=report.note)
+            detail.append(f"{len(made.requirements)} packages" + (" installed" if made.installed else ", all there"))
+    else:
+        made = ensure_environment(launch, environ, "", say=report.note)
+    if launch.inputs:
+        with report.timed("inputs") as detail:
+            check_inputs(launch)
+            detail.append(", ".join(launch.inputs))
+    spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs)
+    _write_json(workspace.worker_spec, json.loads(spec.dump()))
+    return Prepared(
+        python=made.python,
+        environ=worker_environment(launch, environ, workspace, made.python if launch.requirements else ""),
+        spec=spec,
+        spec_path=workspace.worker_spec,
+        revision=checkout.revision,
+        requirements=made.requirements,
+    )
+
+
+def describe_source(launch: Launch) -> str:
+    """Return the source as a log line names it."""
+    return launch.code_src or ("code" if launch.code else "base64")
+
+
+def check_inputs(launch: Launch) -> None:
+    """See that every input that is a file here exists. Raises InputsError naming argument and path."""
+    for name, key in launch.inputs.items():
+        path = launch.entities[key]["path"]
+        if "://" in path:
+            raise InputsError(f"input {name!r}: {path!r} cannot be fetched by this version; allowed: a path here")
+        if not os.path.exists(path):
+            raise InputsError(f"input {name!r}: {path!r} does not exist")
+
+
+def fetch_child(request_path: str, environ: Mapping[str, str]) -> int:
+    """Fetch as the request file says and print the outcome as JSON: the body of the child process."""
+    with open(request_path, encoding="utf-8") as stream:
+        request = json.load(stream)
+    limits, network = Limits(**request["source"].pop("limits")), Network(**request["source"].pop("network"))
+    source = Source(**request["source"], limits=limits, network=network)
+    try:
+        answer: dict[str, Any] = asdict(fetch_source(source, request["into"], environ))
+    except NuwrapError as exc:
+        answer = {"error": str(exc)}
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+def _fetch_checkout(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
+    if launch.code or launch.base64:
+        return _write_inline(launch, workspace.source)
+    source = parse_source(launch)
+    if not source.scheme:
+        return fetch_source(source, workspace.source, {})
+    return _fetch_in_child(source, workspace, environ, report)
+
+
+def _write_inline(launch: Launch, into: str) -> Checkout:
+    text = launch.code or decode_base64(launch.base64)
+    content = text.encode("utf-8")
+    with open(os.path.join(into, "main.py"), "wb") as stream:
+        stream.write(content)
+    return Checkout(into, f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
+    """Fetch in a process that ends: it alone gets the credentials, and its libraries leave with it."""
+    request = os.path.join(workspace.folder, "fetch.json")
+    _write_json(request, {"source": asdict(source), "into": workspace.source})
+    entry = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry.py")
+    command = Command(
+        [sys.executable, "-I", "-S", "-u", entry, CHILD, request],
+        credentials.fetch_environment(environ),
+        redact=report.secrets,
+        timeout_s=source.limits.seconds + 30,
+    )
+    try:
+        done = run(command, on_line=report.note)
+    finally:
+        os.unlink(request)
+    if done.timed_out:
+        raise SourceError(f"fetching {source.location!r} took more than {source.limits.seconds:.0f} s (limits.seconds)")
+    if done.returncode:
+        raise SourceError(f"fetching {source.location!r} failed: " + ("\n".join(done.log[-5:]) or "no reason given"))
+    answer = json.loads(done.output)
+    if "error" in answer:
+        raise SourceError(answer["error"])
+    return Checkout(**answer)
+
+
+def _worker_spec(
+    launch: Launch, checkout: Checkout, environ: Mapping[str, str], *, mode: str, outputs: str
+) -> WorkerSpec:
+    return WorkerSpec(
+        root=checkout.root,
+        handler=launch.handler,
+        default_module=checkout.default_module,
+        mode=mode,
+        binding=launch.binding,
+        init_function=launch.init_function,
+        init_parameters=launch.init_parameters,
+        parameters=launch.parameters,
+        inputs=launch.inputs,
+        entities=launch.entities,
+        outputs=outputs,
+        project=launch.project,
+        function=launch.function,
+        run=launch.run,
+        secrets=credentials.secrets_folder(environ),
+        concurrency=launch.concurrency,
+        pythonpath=environ.get("PYTHONPATH", ""),
+    )
+
+
+def worker_environment(
+    launch: Launch, environ: Mapping[str, str], workspace: Workspace, installed_python: str
+) -> dict[str, str]:
+    """Return the environment of the user's code: no credentials for fetching, a home that can be written.
+
+    PYTHONPATH is held back (the spec has it), an installed environment's programs come first on PATH.
+    """
+    made = credentials.user_environment(environ)
+    made.pop("PYTHONPATH", None)
+    made["HOME"] = usable_home(environ, workspace)
+    made["PROJECT_NAME"], made["RUN_ID"] = launch.project, launch.run
+    if installed_python:
+        programs = os.path.dirname(installed_python)
+        made["PATH"] = programs + os.pathsep + environ.get("PATH", os.defpath)
+    return made
+
+
+def _cache(environ: Mapping[str, str]) -> str:
+    from nuwrap_runtime.host.cache import cache_folder
+
+    return cache_folder(environ)
+
+
+def _source_key(launch: Launch) -> str:
+    parts = [launch.code_src, launch.code, launch.base64, launch.sha256, str(launch.keep_git)]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _read_record(workspace: Workspace, key: str) -> Optional[Checkout]:
+    try:
+        with open(workspace.record, encoding="utf-8") as stream:
+            record = json.load(stream)
+        if record.pop("source", None) == key and os.path.isdir(record["root"]):
+            return replace(Checkout(**record), root=workspace.source)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or half of one: fetch anew
+        pass
+    return None
+
+
+def _write_json(path: str, document: Mapping[str, Any]) -> None:
+    temporary = path + ".part"
+    with open(temporary, "w", encoding="utf-8") as stream:
+        json.dump(document, stream, ensure_ascii=False)
+    os.replace(temporary, path)

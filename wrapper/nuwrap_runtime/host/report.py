@@ -1,0 +1,83 @@
+"""What a person sees while a start is under way: one line a phase with its seconds, on standard error.
+
+With `json_lines` each line is one JSON object, `{"event": "phase" | "log" | "note", …}`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from nuwrap_runtime.host.process import mask
+
+
+class Report:
+    """The running account of one start: seconds of each phase, warnings, and their lines."""
+
+    def __init__(self, *, json_lines: bool = False, secrets: Sequence[str] = ()) -> None:
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.secrets = tuple(secrets)
+        self.phase = "launch"
+        self._json = json_lines
+        self._begin = time.perf_counter()
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[list[str]]:
+        """Time a phase; what the body puts into the list is the line's detail."""
+        self.phase = phase
+        begin = time.perf_counter()
+        detail: list[str] = []
+        try:
+            yield detail
+        finally:
+            self.seconds[phase] = round(time.perf_counter() - begin, 4)
+        self.line(phase, self.seconds[phase], " ".join(detail))
+
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Take over what the worker measured itself."""
+        for phase, value in seconds.items():
+            self.seconds[phase] = round(value, 4)
+            self.line(phase, self.seconds[phase], "")
+
+    def line(self, phase: str, seconds: float, detail: str) -> None:
+        """Print a phase that is over."""
+        self._print(
+            {"event": "phase", "phase": phase, "seconds": seconds, "detail": detail},
+            f"{phase:<13}{seconds:8.2f} s  {detail}".rstrip(),
+        )
+
+    def note(self, text: str) -> None:
+        """Print what goes on inside a phase."""
+        self._print({"event": "note", "phase": self.phase, "message": text}, f"{self.phase:<13}{'':10}  {text}")
+
+    def warn(self, text: str) -> None:
+        """Print a warning and keep it for the result."""
+        self.warnings.append(text)
+        self._print({"event": "warning", "message": text}, f"warning: {text}")
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Print a record of the user's `context.logger`."""
+        fields = record.get("with") or {}
+        more = f"  {json.dumps(fields, ensure_ascii=False)}" if fields else ""
+        text = f"[{record.get('level', 'info')}] {record.get('message', '')}{more}"
+        self._print({"event": "log", **record}, text)
+
+    def error(self, text: str) -> None:
+        """Print why the start ends."""
+        self._print({"event": "error", "phase": self.phase, "message": text}, f"error: {text}")
+
+    def total(self) -> float:
+        """Return the seconds since the start."""
+        return round(time.perf_counter() - self._begin, 4)
+
+    def _print(self, record: Mapping[str, Any], text: str) -> None:
+        line = json.dumps(record, ensure_ascii=False, default=repr) if self._json else f"nuwrap  {text}"
+        try:
+            sys.stderr.write(mask(line, self.secrets) + "\n")
+        except (OSError, ValueError):  # nobody listens any more; the run goes on
+            pass

@@ -1,0 +1,275 @@
+"""Start a worker, hear what it says, end it with all its children. One of the places that start a process."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from nuwrap_runtime.errors import PlatformError, Stopped
+from nuwrap_runtime.host.prepare import Prepared
+from nuwrap_runtime.host.process import kill_group
+from nuwrap_runtime.result import Failure
+from nuwrap_runtime.worker import msgpack, protocol
+
+MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "worker", "main.py")
+POLL_SECONDS = 0.05  # only where there is no pidfd (macOS)
+PR_SET_PDEATHSIG = 1
+READ_BYTES = 256 * 1024
+
+
+class TimedOut(Exception):
+    """The worker did not answer within the time of one call."""
+
+
+@dataclass(frozen=True)
+class WorkerEnded(Exception):
+    """The worker ended without the answer that was waited for."""
+
+    failure: Failure
+    exit_code: int
+
+
+class Worker:
+    """One worker process and its two sockets, from its start to the end of its process group."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        folder: str,
+        *,
+        on_log: Callable[[Mapping[str, Any]], None],
+        stdout: Optional[int] = None,
+    ) -> None:
+        """Start the process; `folder` gets the sockets. Raises PlatformError when it cannot be started."""
+        self._on_log = on_log
+        self._decoder = protocol.LineDecoder()
+        self._failure: Optional[Failure] = None
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._pack = msgpack.load()[0]
+        self._listeners = [_listen(os.path.join(folder, name)) for name in ("e", "c")]
+        self._process = _start(prepared, folder, stdout)
+        self._pidfd = _pidfd(self._process.pid)
+        self._event: Optional[socket.socket] = None
+        self._control: Optional[socket.socket] = None
+        self._ended = False
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the group's too."""
+        return self._process.pid
+
+    def wait_started(self) -> Mapping[str, float]:
+        """Return the worker's own seconds of load and init once it is ready; there is no limit on init.
+
+        Raises WorkerEnded with the reason when it ends before.
+        """
+        self._event = self._accept(self._listeners[0])
+        self._control = self._accept(self._listeners[1])
+        payload = self._wait_line(protocol.START, None, phase="load")
+        try:
+            return dict(json.loads(payload)) if payload else {}
+        except ValueError:
+            return {}
+
+    def ask(self, event: Mapping[str, Any], *, timeout_s: Optional[float] = None) -> protocol.Reply:
+        """Return the worker's reply to one event. Raises TimedOut, WorkerEnded."""
+        frame = protocol.encode_frame(self._pack(event))
+        deadline = time.monotonic() + timeout_s if timeout_s else None
+        try:
+            self._peer().sendall(frame)
+        except (BrokenPipeError, ConnectionResetError):  # it ended meanwhile; the wait below says how
+            pass
+        return protocol.decode_reply(self._wait_line(protocol.REPLY, deadline, phase="handler"))
+
+    def terminate(self, grace_s: float) -> bool:
+        """Send SIGTERM, hear the worker out for `grace_s`, then kill its group. True when it ended by itself."""
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        try:
+            while time.monotonic() < deadline:
+                self._wait_line(b"", deadline, phase="handler")
+        except WorkerEnded:
+            return True
+        except (TimedOut, Stopped):  # a second stop is impatient
+            pass
+        finally:
+            self.close()
+        return False
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close the sockets, give the process `linger_s` to end by itself, then kill what is left of its group."""
+        for peer in (self._event, self._control):
+            if peer:
+                peer.close()
+        self._event = self._control = None
+        deadline = time.monotonic() + linger_s
+        while not self._has_exited() and time.monotonic() < deadline:
+            self._wait_exit(min(deadline - time.monotonic(), 1.0))
+        kill_group(self.pid)  # before the leader is reaped, so that the number cannot be another's yet
+        self._process.wait()
+        for listener in self._listeners:
+            listener.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _peer(self) -> socket.socket:
+        if self._event is None:
+            raise RuntimeError("the worker is not started")
+        return self._event
+
+    def _accept(self, listener: socket.socket) -> socket.socket:
+        while True:
+            if self._wait_readable(listener, None):
+                return listener.accept()[0]
+            if self._has_exited():
+                raise self._end("load")
+
+    def _wait_line(self, wanted: bytes, deadline: Optional[float], *, phase: str) -> bytes:
+        """Return the payload of the next line of the wanted kind; logs on the way are handed on."""
+        while True:
+            while self._lines:
+                kind, payload = self._lines.pop(0)
+                if kind == wanted:
+                    return payload
+                if kind == protocol.LOG:
+                    self._take_log(payload)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOut
+            readable = self._wait_readable(self._peer(), deadline)
+            if not readable and not self._has_exited():
+                continue
+            data = _receive(self._peer()) if readable else b""
+            if not data:
+                raise self._end(phase)
+            self._lines += self._decoder.feed(data)
+
+    def _wait_readable(self, peer: socket.socket, deadline: Optional[float]) -> bool:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        with selectors.DefaultSelector() as selector:
+            selector.register(peer, selectors.EVENT_READ)
+            if self._pidfd >= 0:
+                selector.register(self._pidfd, selectors.EVENT_READ)
+            else:
+                left = POLL_SECONDS if left is None else min(left, POLL_SECONDS)
+            return any(key.fileobj is peer for key, _ in selector.select(left))
+
+    def _take_log(self, payload: bytes) -> None:
+        try:
+            record = json.loads(payload)
+        except ValueError:
+            return
+        fields = record.get("with")
+        if isinstance(fields, dict) and isinstance(fields.get("failure"), dict):
+            self._failure = Failure.from_document(fields["failure"])
+        else:
+            self._on_log(record)
+
+    def _end(self, phase: str) -> WorkerEnded:
+        """Say how the worker ended: by the failure it told, by a signal that was not ours, or by itself."""
+        while not self._has_exited():
+            self._wait_exit(1.0)
+        kill_group(self.pid)
+        code = self._process.wait()
+        if self._failure:
+            return WorkerEnded(self._failure, EXIT_CODES.get(self._failure.phase, 5))
+        if code < 0:
+            return WorkerEnded(_killed(phase, -code), 128 - code)
+        message = f"the function's process ended by itself with exit code {code}, without an answer (os._exit?)"
+        return WorkerEnded(Failure(phase=phase, type="WorkerExited", message=message, exit=code), 9)
+
+    def _has_exited(self) -> bool:
+        """Tell whether the process is over, without reaping it where the system can (its number stays taken)."""
+        if self._ended:
+            return True
+        if hasattr(os, "waitid"):
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            try:
+                self._ended = os.waitid(os.P_PID, self.pid, flags) is not None
+            except ChildProcessError:
+                self._ended = True
+        else:
+            self._ended = self._process.poll() is not None
+        return self._ended
+
+    def _wait_exit(self, seconds: float) -> None:
+        if self._pidfd < 0:
+            time.sleep(min(seconds, POLL_SECONDS))
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._pidfd, selectors.EVENT_READ)
+            selector.select(seconds)
+
+    def _signal(self, number: int) -> None:
+        if not self._has_exited():
+            self._process.send_signal(number)
+
+
+EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(64)
+    return listener
+
+
+def _receive(peer: socket.socket) -> bytes:
+    try:
+        return peer.recv(READ_BYTES)
+    except ConnectionResetError:
+        return b""
+
+
+def _start(prepared: Prepared, folder: str, stdout: Optional[int]) -> subprocess.Popen[bytes]:
+    argv = [prepared.python, "-u", MAIN, "--handler", prepared.spec.handler]
+    argv += ["--event-socket-path", os.path.join(folder, "e"), "--control-socket-path", os.path.join(folder, "c")]
+    argv += ["--platform-kind", "local", "--namespace", "", "--worker-id", "0", "--trigger-kind", prepared.spec.mode]
+    argv += ["--trigger-name", prepared.spec.mode, "--decode-event-strings", "--worker-spec", prepared.spec_path]
+    try:
+        return subprocess.Popen(
+            argv,
+            env=dict(prepared.environ),
+            cwd=prepared.spec.root,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - the host has no threads
+        )
+    except OSError as exc:
+        raise PlatformError(f"cannot start the interpreter {prepared.python!r}: {exc.strerror}") from exc
+
+
+def _die_with_parent() -> Optional[Callable[[], None]]:
+    """Return what makes the worker end when the host is killed (Linux); its children see the sockets' end."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return lambda: library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, an old kernel, or a sandbox that has not this call
+        return -1
+
+
+def _killed(phase: str, number: int) -> Failure:
+    known = {one.value: one.name for one in signal.Signals}
+    name = known.get(number, f"signal {number}")
+    message = f"the function's process was killed by {name}, which nuwrap did not send"
+    if number == signal.SIGKILL:
+        message += "; most likely it ran out of memory"
+    return Failure(phase=phase, type="WorkerKilled", message=message, signal=name)

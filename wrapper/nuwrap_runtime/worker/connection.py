@@ -1,0 +1,57 @@
+"""The event socket as a worker sees it: whole frames in, whole lines out."""
+
+from __future__ import annotations
+
+import _thread  # threading costs 3 ms and is not needed for a lock
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+from nuwrap_runtime.worker.protocol import FrameDecoder
+
+CONNECT_SECONDS = 60.0
+READ_BYTES = 256 * 1024
+
+
+def connect(path: str) -> socket.socket:
+    """Return a socket connected to the host; a host that does not listen yet is waited for, a minute at most."""
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            peer.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            peer.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return peer
+
+
+class Connection:
+    """One event socket. Lines of several threads never mix; a forked child writes nothing to it."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.socket = peer
+        self._decoder = FrameDecoder()
+        self._pid = os.getpid()
+        self._lock = _thread.allocate_lock()
+
+    def frames(self) -> Iterator[bytes]:
+        """Yield the bodies of frames until the host closes its end."""
+        while True:
+            data = self.socket.recv(max(READ_BYTES, min(self._decoder.missing, 16 * 1024 * 1024)))
+            if not data:
+                return
+            yield from self._decoder.feed(data)
+
+    def send(self, lines: bytes) -> None:
+        """Write whole lines. In a child that the user's code forked they go to standard error instead."""
+        if os.getpid() != self._pid:
+            sys.stderr.write(lines.decode("utf-8", "replace"))
+            return
+        with self._lock:
+            self.socket.sendall(lines)

@@ -1,0 +1,136 @@
+"""The handler's `context`: logger, project, run, Response, as nuclio-sdk and DigitalHub name them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+from nuwrap_runtime.worker import protocol
+from nuwrap_runtime.worker.event import TriggerInfo
+
+LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class Response:
+    """A reply with its own status, headers and content type; the arguments are nuclio_sdk.Response's."""
+
+    def __init__(
+        self,
+        headers: Optional[Mapping[str, Any]] = None,
+        body: Any = None,
+        content_type: Optional[str] = None,
+        status_code: int = 200,
+        event_id: Optional[str] = None,
+    ) -> None:
+        self.headers = dict(headers or {})
+        self.body = body
+        self.content_type = content_type or "text/plain"
+        self.status_code = status_code
+        self.event_id = event_id
+
+    def ensure_no_ack(self) -> None:
+        """Keep a stream trigger from committing this event's offset."""
+        self.headers["x-nuclio-stream-no-ack"] = "true"
+
+
+class Logger:
+    """Log records to the host. Every level also has a `_with` form, whose keywords go along as fields."""
+
+    def __init__(self, send: Callable[[bytes], None], level: str = "debug", bound: Optional[dict[str, Any]] = None):
+        self._send = send
+        self._level = LEVELS.get(level, 10)
+        self._bound = bound or {}
+
+    def debug(self, message: Any, *args: Any) -> None:
+        """Log for whoever looks for a fault."""
+        self._log("debug", message, args, {})
+
+    def info(self, message: Any, *args: Any) -> None:
+        """Log what went as it should."""
+        self._log("info", message, args, {})
+
+    def warning(self, message: Any, *args: Any) -> None:
+        """Log what somebody should look at."""
+        self._log("warning", message, args, {})
+
+    def error(self, message: Any, *args: Any) -> None:
+        """Log what failed."""
+        self._log("error", message, args, {})
+
+    def critical(self, message: Any, *args: Any) -> None:
+        """Log what ends the service."""
+        self._log("critical", message, args, {})
+
+    def debug_with(self, message: Any, *args: Any, **fields: Any) -> None:
+        """Log at debug, with fields."""
+        self._log("debug", message, args, fields)
+
+    def info_with(self, message: Any, *args: Any, **fields: Any) -> None:
+        """Log at info, with fields."""
+        self._log("info", message, args, fields)
+
+    def warning_with(self, message: Any, *args: Any, **fields: Any) -> None:
+        """Log at warning, with fields."""
+        self._log("warning", message, args, fields)
+
+    def error_with(self, message: Any, *args: Any, **fields: Any) -> None:
+        """Log at error, with fields."""
+        self._log("error", message, args, fields)
+
+    def critical_with(self, message: Any, *args: Any, **fields: Any) -> None:
+        """Log at critical, with fields."""
+        self._log("critical", message, args, fields)
+
+    warn, warn_with = warning, warning_with
+
+    def bind(self, **fields: Any) -> Logger:
+        """Return a logger whose every record has these fields."""
+        return Logger(self._send, bound={**self._bound, **fields})
+
+    def set_level(self, level: str) -> None:
+        """Drop records below `level`, in the worker, so that they cost nothing further on."""
+        self._level = LEVELS[level]
+
+    def _log(self, level: str, message: Any, args: tuple[Any, ...], fields: Mapping[str, Any]) -> None:
+        if LEVELS[level] < self._level:
+            return
+        text = str(message) % args if args else str(message)
+        record = {
+            "datetime": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+            "level": level,
+            "message": text,
+            "with": {**self._bound, **fields},
+        }
+        self._send(protocol.encode_line(protocol.LOG, json.dumps(record, default=repr).encode("ascii")))
+
+
+class UserData:
+    """A bag for what init_function prepares and the handler uses: any attribute."""
+
+
+class Context:
+    """What does not change between events."""
+
+    def __init__(self, *, logger: Logger, trigger: TriggerInfo, worker_id: str, project: Any, run: Any, root: str):
+        self.logger = logger
+        self.trigger = trigger
+        self.trigger_name = trigger.name
+        self.worker_id = worker_id
+        self.project = project
+        self.run = run
+        self.root = root
+        self.user_data = UserData()
+        self.user_function: Optional[Callable[..., Any]] = None
+        self.Response = Response
+        self._platform: Any = None
+
+    @property
+    def platform(self) -> Any:
+        """nuclio_sdk's Platform; made when first asked for, because importing the SDK costs about 40 ms."""
+        if self._platform is None:
+            from nuclio_sdk import Platform
+
+            self._platform = Platform("local")
+        return self._platform

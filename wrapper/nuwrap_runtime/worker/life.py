@@ -1,0 +1,84 @@
+"""A worker's life: connect, load, init, say that it started, answer events until the socket ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, MutableMapping
+
+import nuwrap_runtime
+from nuwrap_runtime.errors import NuwrapError
+from nuwrap_runtime.worker import msgpack, paths, protocol
+from nuwrap_runtime.worker.application import Application
+from nuwrap_runtime.worker.connection import Connection, connect
+from nuwrap_runtime.worker.context import Logger
+from nuwrap_runtime.worker.spec import WorkerSpec, read_spec
+
+EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
+
+
+def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
+    """Return 0 after the event socket's end, else the exit code of the phase that failed."""
+    unpack = msgpack.load()[1]
+    spec = find_spec(options, environ)
+    user_paths = paths.arrange(spec.root, spec.pythonpath)
+    os.chdir(spec.root)
+    connection = Connection(connect(options["event-socket-path"]))
+    control = connect(options["control-socket-path"]) if options.get("control-socket-path") else None
+    logger = Logger(connection.send)
+    application = Application(spec, options, logger)
+    try:
+        seconds = start(application, spec, user_paths)
+    except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included
+        return report(application, exc)
+    connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
+    application.serve(connection, unpack)
+    if control:
+        control.close()
+    return 0
+
+
+def find_spec(options: Mapping[str, str], environ: MutableMapping[str, str]) -> WorkerSpec:
+    """Return the spec in `--worker-spec` or `$NUWRAP_WORKER_SPEC`; without one, what plain Nuclio expects."""
+    path = options.get("worker-spec") or environ.get("NUWRAP_WORKER_SPEC", "")
+    if path:
+        return read_spec(path)
+    return WorkerSpec(root=os.getcwd(), handler=options.get("handler", ""), binding="nuclio")
+
+
+def start(application: Application, spec: WorkerSpec, user_paths: list[str]) -> dict[str, float]:
+    """Load the function and run its init; return the seconds of each."""
+    _warn_of_shadows(application, spec, user_paths)
+    begin = time.perf_counter()
+    application.load()
+    loaded = time.perf_counter()
+    if spec.mode != "check":
+        application.init()
+    return {"load": loaded - begin, "init": time.perf_counter() - loaded}
+
+
+def report(application: Application, exc: BaseException) -> int:
+    """Tell the host why there will be no start, the reader of the log too; return the exit code."""
+    failure = application.failure(exc)
+    if not isinstance(exc, NuwrapError):
+        from nuwrap_runtime.worker.tracebacks import print_traceback
+
+        print_traceback(exc)
+    application.logger.critical_with(f"{failure.type}: {failure.message}", failure=failure.to_document())
+    return EXIT_CODES.get(failure.phase, 5)
+
+
+def _warn_of_shadows(application: Application, spec: WorkerSpec, user_paths: list[str]) -> None:
+    from nuwrap_runtime.worker.loader import shadowed
+
+    rival = paths.rival_version(user_paths, nuwrap_runtime.__version__)
+    if rival:
+        application.warn(
+            f"nuwrap_runtime {rival} among the installed packages is not used: this worker brings "
+            f"{nuwrap_runtime.__version__} ({sys.version.split()[0]})"
+        )
+    hidden = shadowed(spec.root)
+    if hidden:
+        application.warn(f"not importable, since Python's standard library has the same names: {', '.join(hidden)}")

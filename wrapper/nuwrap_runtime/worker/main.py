@@ -1,0 +1,43 @@
+"""The script that a host starts: `python -u …/worker/main.py --event-socket-path P --control-socket-path P …`.
+
+Options are the Nuclio processor's; one it does not know is skipped, since new processors bring new ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def prepare_imports() -> None:
+    """Make `nuwrap_runtime` the one beside this file, and take this script's folder from sys.path."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    ours = os.path.dirname(os.path.dirname(here))
+    sys.path[:] = [ours] + [path for path in sys.path if path not in ("", here)]
+    from nuwrap_runtime.worker import paths
+
+    paths.arrange(os.getcwd())  # the standard library first, before any of it is needed
+
+
+def parse_options(argv: list[str]) -> dict[str, str]:
+    """Return the options by name without dashes; a flag without a value is "yes"."""
+    options: dict[str, str] = {}
+    index = 0
+    while index < len(argv):
+        name = argv[index].lstrip("-")
+        has_value = index + 1 < len(argv) and not argv[index + 1].startswith("--")
+        options[name] = argv[index + 1] if has_value else "yes"
+        index += 2 if has_value else 1
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run one worker to the end of its event socket. Returns the process's exit code."""
+    from nuwrap_runtime.worker import life
+
+    return life.run(parse_options(argv), os.environ)
+
+
+if __name__ == "__main__":
+    prepare_imports()
+    sys.exit(main(sys.argv[1:]))

@@ -37,9 +37,9 @@ def run_job(launch: Launch, workspace: Workspace, environ: Mapping[str, str], re
     """Run the launch to its end and return the exit code; the result document is written whatever happens."""
     started = _now()
     folder = output_folder(launch)
+    open_outputs(folder, launch.run)  # what is another run's stays as it is: no result is written there
     prepared: Optional[Prepared] = None
     try:
-        open_outputs(folder, launch.run)
         prepared = prepare(launch, workspace, environ, report, mode="job", outputs=os.path.join(folder, OUTPUTS))
         outcome = _call(launch, prepared, report)
     except NuwrapError as exc:

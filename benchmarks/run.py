@@ -1,0 +1,220 @@
+"""`make bench`: what a start costs, each figure beside the bare interpreter's in the same run.
+
+    python benchmarks/run.py [--rounds 30] [--python PATH] [--write docs/performance.md]
+
+Rounds are interleaved (nuwrap, peer, nuwrap, …), medians of the differences are reported: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "wrapper"))
+
+from nuwrap_runtime.host import tree  # noqa: E402 - found by the line above
+from nuwrap_runtime.worker.spec import WorkerSpec  # noqa: E402
+
+HELLO = "def handler():\n    return 'hello'\n"
+WAIT = "import os, time\ndef handler(path):\n    open(path, 'w').close()\n    while os.path.exists(path): time.sleep(0.01)\n"
+STOCK = "import asyncio, argparse, json, msgpack, nuclio_sdk"
+MARK_BEGIN, MARK_END = "<!-- figures -->", "<!-- /figures -->"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row: what, nuwrap's value, the peer's, the difference, and what we aim at; in `unit`."""
+
+    name: str
+    unit: str
+    ours: float
+    peer: float
+    aim: str
+
+    @property
+    def row(self) -> str:
+        over = self.ours - self.peer
+        return f"| {self.name} | {self.ours:.1f} {self.unit} | {self.peer:.1f} {self.unit} | {over:+.1f} {self.unit} | {self.aim} |"
+
+
+def main() -> int:
+    options = parse_arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        root = tree.ensure_tree(os.environ)
+        bench = Bench(Path(root), options.python, Path(folder))
+        figures = [
+            bench.worker_ready(options.rounds),
+            bench.hello_job(options.rounds),
+            bench.worker_memory(),
+            bench.host_memory(),
+            bench.stock_start(options.rounds),
+        ]
+    table = render(figures, options)
+    print(table)
+    if options.write:
+        rewrite(Path(options.write), table)
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--python", default=os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+    parser.add_argument("--write", metavar="FILE", help="put the table between the file's two marks")
+    return parser.parse_args()
+
+
+class Bench:
+    """Starts the real things: workers on real sockets, whole job processes, bare interpreters."""
+
+    def __init__(self, root: Path, python: str, folder: Path) -> None:
+        self.main = root / "worker" / "nuwrap_runtime" / "worker" / "main.py"
+        self.entry = root / "worker" / "nuwrap_runtime" / "host" / "entry.py"
+        self.python = python
+        self.folder = folder
+        (folder / "code").mkdir()
+        (folder / "code" / "main.py").write_text(HELLO)
+
+    def worker_ready(self, rounds: int) -> Figure:
+        """Spawn to the `s` line, against spawn to the end of `python -c pass`."""
+        ours, bare = interleave(rounds, self._start_worker, lambda: timed([self.python, "-u", "-c", "pass"]))
+        return Figure("worker ready", "ms", ours, bare, "<= +45 ms")
+
+    def hello_job(self, rounds: int) -> Figure:
+        """A whole inline job as `python -m nuwrap_runtime.host job`, against the same function as a plain script."""
+        launch = self.folder / "launch.json"
+        document = {"api": "nuwrap/v1", "handler": "handler", "code": HELLO, "run": "bench", "python": self.python}
+        launch.write_text(json.dumps({**document, "output_path": str(self.folder / "out")}))
+        command = [sys.executable, "-m", "nuwrap_runtime.host", "job", "--launch", str(launch)]
+        script = [self.python, "-c", HELLO + "print(handler())"]
+        ours, bare = interleave(rounds, lambda: timed(command), lambda: timed(script))
+        return Figure("inline `hello` job, warm, whole process", "ms", ours, bare, "<= 200 ms in all")
+
+    def worker_memory(self) -> Figure:
+        """Resident memory of a started worker, against an interpreter that waits."""
+        with self._worker() as worker:
+            ours = resident(worker.pid)
+        bare = subprocess.Popen([self.python, "-u", "-c", "import sys; print(); sys.stdin.read()"], **PIPES)
+        bare.stdout.readline()
+        peer = resident(bare.pid)
+        bare.communicate()
+        return Figure("worker memory", "MB", ours, peer, "<= +12 MB")
+
+    def host_memory(self) -> Figure:
+        """Peak resident memory of the job host while the function runs, against an interpreter that waits."""
+        marker = self.folder / "running"
+        document = {"api": "nuwrap/v1", "handler": "handler", "code": WAIT, "run": "bench-wait", "python": self.python}
+        document |= {"parameters": {"path": str(marker)}, "output_path": str(self.folder / "out-wait")}
+        launch = self.folder / "wait.json"
+        launch.write_text(json.dumps(document))
+        host = subprocess.Popen([sys.executable, "-I", "-S", "-u", str(self.entry), "job", "--launch", str(launch)], **QUIET)
+        while not marker.exists():
+            time.sleep(0.01)
+        peak = resident(host.pid, "VmHWM")
+        marker.unlink()
+        host.wait()
+        bare = subprocess.Popen([sys.executable, "-I", "-S", "-c", "print(flush=True); import sys; sys.stdin.read()"], **PIPES)
+        bare.stdout.readline()
+        peer = resident(bare.pid, "VmHWM")
+        bare.communicate()
+        return Figure("job host, peak", "MB", peak, peer, "<= 30 MB in all")
+
+    def stock_start(self, rounds: int) -> Figure:
+        """What the stock Nuclio wrapper imports before its first line, against the bare interpreter."""
+        stock, bare = interleave(
+            rounds, lambda: timed([sys.executable, "-u", "-c", STOCK]), lambda: timed([sys.executable, "-u", "-c", "pass"])
+        )
+        return Figure("for comparison: the stock Nuclio wrapper's imports", "ms", stock, bare, "")
+
+    def _start_worker(self) -> float:
+        began = time.perf_counter()
+        with self._worker():
+            return time.perf_counter() - began
+
+    def _worker(self) -> RunningWorker:
+        spec = WorkerSpec(root=str(self.folder / "code"), handler="handler", pythonpath="")
+        return RunningWorker([self.python, "-u", str(self.main)], spec)
+
+
+class RunningWorker:
+    """A started worker; leaving the block ends it."""
+
+    def __init__(self, command: list[str], spec: WorkerSpec) -> None:
+        import socket
+
+        self.folder = Path(tempfile.mkdtemp(prefix="nw-"))
+        path = self.folder / "e"
+        (self.folder / "spec.json").write_text(spec.dump())
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        self.process = subprocess.Popen([*command, "--event-socket-path", str(path), "--worker-spec", str(self.folder / "spec.json")])
+        self.peer = listener.accept()[0]
+        listener.close()
+        received = b""
+        while not received.startswith(b"s") and b"\ns" not in received:
+            received += self.peer.recv(65536)
+        self.pid = self.process.pid
+
+    def __enter__(self) -> RunningWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.peer.close()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+PIPES: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+QUIET: dict[str, object] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def timed(command: list[str]) -> float:
+    """Run the command to its end; return seconds."""
+    began = time.perf_counter()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "wrapper")} if "nuwrap_runtime.host" in command else None
+    subprocess.run(command, check=True, env=environ, **QUIET)
+    return time.perf_counter() - began
+
+
+def interleave(rounds: int, ours: Callable[[], float], peer: Callable[[], float]) -> tuple[float, float]:
+    """Return the medians of both in milliseconds, one warm-up each, taken in turn."""
+    ours(), peer()
+    pairs = [(ours(), peer()) for _ in range(rounds)]
+    return statistics.median(a for a, _ in pairs) * 1000, statistics.median(b for _, b in pairs) * 1000
+
+
+def resident(pid: int, field: str = "VmRSS") -> float:
+    """Return the field of /proc/PID/status in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def render(figures: list[Figure], options: argparse.Namespace) -> str:
+    version = subprocess.run([options.python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
+    head = f"Python {version}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, medians of {options.rounds} rounds in turn."
+    rows = ["| figure | nuwrap | bare | over bare | aim |", "|---|---|---|---|---|", *(figure.row for figure in figures)]
+    return "\n".join([head, "", *rows])
+
+
+def rewrite(path: Path, table: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(MARK_BEGIN, 1)
+    after = rest.split(MARK_END, 1)[1]
+    path.write_text(f"{before}{MARK_BEGIN}\n{table}\n{MARK_END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Run the wrapper's tests on every Python from 3.9 to 3.13 found here, against the built wheel.
+
+    python tests/each_python.py [3.9 3.11 …] [-- pytest arguments]
+
+Says which Pythons are missing. NUWRAP_TEST_PYTHONS (paths, joined by the path separator) names more interpreters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+UV = Path(sys.executable).with_name("uv")
+LOCK = ROOT / "requirements" / "wrapper.txt"
+
+
+def main(argv: list[str]) -> int:
+    wanted, extra = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    found = find_pythons()
+    outcomes: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = build_wheel(Path(folder))
+        for version in wanted or VERSIONS:
+            if version not in found:
+                outcomes[version] = f"SKIPPED: no Python {version} on this machine"
+                continue
+            print(f"\n===== wrapper tests on Python {version} ({found[version]})", flush=True)
+            code = run_tests(version, found[version], wheel, extra)
+            outcomes[version] = "passed" if code == 0 else f"FAILED ({code})"
+    print("\nwrapper tests by Python:")
+    for version, outcome in outcomes.items():
+        print(f"  {version:5} {outcome}")
+    return 1 if any(outcome.startswith("FAILED") for outcome in outcomes.values()) else 0
+
+
+def find_pythons() -> dict[str, str]:
+    """Return version → interpreter, verified by running it."""
+    sys.path.insert(0, str(ROOT / "builder"))
+    sys.path.insert(0, str(ROOT / "wrapper"))
+    from nuwrap.platforms.interpreters import find_interpreters
+
+    given = [path for path in os.environ.get("NUWRAP_TEST_PYTHONS", "").split(os.pathsep) if path]
+    found = {interpreter.version: interpreter.path for interpreter in reversed(find_interpreters(os.environ))}
+    for path in given:
+        text = subprocess.run([path, "-V"], check=True, capture_output=True, text=True).stdout
+        match = re.match(r"Python (3\.\d+)", text)
+        if match:
+            found[match.group(1)] = path
+    return found
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build nuwrap-runtime's wheel: the tests see what users install, not the checkout."""
+    command = [str(UV), "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([*command, "--out-dir", str(folder), str(ROOT / "wrapper")], check=True)
+    return next(folder.glob("nuwrap_runtime-*.whl"))
+
+
+def run_tests(version: str, python: str, wheel: Path, extra: list[str]) -> int:
+    environment = make_environment(version, python)
+    interpreter = str(environment / "bin" / "python")
+    install = [str(UV), "pip", "install", "--quiet", "--python", interpreter, "--no-deps", "--reinstall", str(wheel)]
+    subprocess.run(install, check=True)
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    command = [interpreter, "-m", "pytest", "-n", "2", "tests/wrapper", "-c", "pyproject.toml", *extra]
+    return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
+
+
+def make_environment(version: str, python: str) -> Path:
+    """Make `.venvs/<version>` with what the tests need, once for each lock and interpreter."""
+    folder = ROOT / ".venvs" / version
+    stamp = folder / "stamp"
+    digest = hashlib.sha256(LOCK.read_bytes() + python.encode()).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != digest:
+        subprocess.run([str(UV), "venv", "--quiet", "--clear", "--python", python, str(folder)], check=True)
+        install = [str(UV), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
+        subprocess.run([*install, "--require-hashes", "-r", str(LOCK)], check=True)
+        stamp.write_text(digest)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

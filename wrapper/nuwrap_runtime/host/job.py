@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
@@ -110,7 +111,7 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
     with socket_folder() as folder:
         worker = Worker(prepared, folder, on_log=report.log)
         try:
-            report.add_seconds(worker.wait_started())
+            report.add_seconds(_start_seconds(worker))
             report.phase = "handler"
             reply = worker.ask(make_event(trigger=("job", "job")), timeout_s=launch.timeout_s)
             outcome = _answered(json.loads(reply.body), report)
@@ -129,6 +130,13 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
         finally:
             worker.close()
         return outcome
+
+
+def _start_seconds(worker: Worker) -> dict[str, float]:
+    """Return the worker's seconds of load and init, and as `start` what the interpreter itself took."""
+    begin = time.perf_counter()
+    told = dict(worker.wait_started())
+    return {"start": max(0.0, time.perf_counter() - begin - sum(told.values())), **told}
 
 
 def _answered(document: Mapping[str, Any], report: Report) -> Outcome:

@@ -1,0 +1,1 @@
+"""The `nuwrap` command."""

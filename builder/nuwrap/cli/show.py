@@ -1,0 +1,74 @@
+"""A result on the terminal. The one user of rich; nothing of a result is taken as markup or as a terminal's command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nuwrap_runtime.result import Failure, Result
+
+CUT = 100
+WIDTH = 200  # of a pipe or a file, where paths should stay in one piece
+FRAMES = 3
+
+
+def show_result(result: Result, folder: str, console: Console | None = None) -> None:
+    """Print outputs, results, the failure with its last frames, and where it all lies, from where the caller stands."""
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    place = os.path.relpath(folder)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("name", "kind", "value or path", "size"):
+        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
+    for name, output in result.outputs.items():
+        path = os.path.join(place, output["path"])
+        table.add_row(plain(name), plain(output["kind"]), plain(path), _size(path))
+    for name, value in result.results.items():
+        table.add_row(plain(name), Text("result"), plain(cut(value)), Text(""))
+    if table.row_count:
+        console.print(table)
+    if result.failure:
+        _show_failure(result.failure, console)
+    seconds = f" in {result.seconds['total']:.2f} s" if "total" in result.seconds else ""
+    console.print(plain(f"{result.state}{seconds}, in {place}/"))
+
+
+def plain(text: str) -> Text:
+    """Return the text without control characters but line breaks: an escape sequence is shown, not obeyed."""
+    return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
+
+
+def cut(value: Any) -> str:
+    """Return the JSON value as one line of at most 100 characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= CUT else f"{text[: CUT - 1]}…"
+
+
+def _show_failure(failure: Failure, console: Console) -> None:
+    console.print(plain(f"failed in phase {failure.phase}: {failure.type}: {failure.message}"))
+    for frame in failure.frames[-FRAMES:]:
+        console.print(plain(_describe(frame)))
+
+
+def _describe(frame: Mapping[str, Any]) -> str:
+    where = f"  {frame.get('file', '?')}:{frame.get('line', '?')} in {frame.get('function', '?')}"
+    code = str(frame.get("code", "")).strip()
+    return f"{where}\n    {code}" if code else where
+
+
+def _size(path: str) -> Text:
+    if os.path.isdir(path):
+        return Text("folder")
+    count = float(os.path.getsize(path))
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return Text(f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}")
+        count /= 1000
+    return Text(f"{count:.1f} GB")

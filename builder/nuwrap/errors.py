@@ -1,0 +1,31 @@
+"""The toolkit's errors, on top of the runtime's tree. Imports nothing else of ours.
+
+NuwrapError                 the runtime's
+├── UsageError        2     an argument, a flag, a file that was named
+│   └── SpecError     2     a function file, a function: a ValueError too
+└── PlatformError    10     the runtime's
+    └── ResultError  10     what a run has left behind
+"""
+
+from __future__ import annotations
+
+from nuwrap_runtime.errors import NuwrapError, PlatformError
+
+__all__ = ["NuwrapError", "PlatformError", "ResultError", "SpecError", "UsageError"]
+
+
+class UsageError(NuwrapError):
+    """An argument that cannot be taken as it is."""
+
+    phase = "usage"
+    exit_code = 2
+
+
+class SpecError(UsageError, ValueError):
+    """A function that is not valid; the text lists every fault, one a line."""
+
+    phase = "spec"
+
+
+class ResultError(PlatformError):
+    """A result that is missing, too large, not of the schema, or that names a path outside its run's folder."""

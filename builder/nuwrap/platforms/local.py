@@ -1,0 +1,137 @@
+"""Platform `local`: the host as a child process, the run's files in `.nuwrap/runs/<id>/` where the caller stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from nuwrap.command import Command, stream
+from nuwrap.errors import PlatformError
+from nuwrap.platforms import Finished, Job
+from nuwrap.platforms.interpreters import check_interpreter, find_interpreter
+from nuwrap_runtime import errors as runtime_errors
+from nuwrap_runtime.launch import VARIABLES, Launch
+
+STORE = ".nuwrap"
+LAUNCH, LOG, SECRETS = "launch.json", "log.txt", "secrets"
+STDOUT, STDERR = 1, 2
+
+# Isolated, and with the runtime that this toolkit belongs to: neither a `types.py` in the function's folder nor
+# another runtime on the user's PYTHONPATH has a part in the host's start.
+START_HOST = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); import nuwrap_runtime; del sys.path[0]; "
+    "from nuwrap_runtime.host.__main__ import main; main()"
+)
+
+# Of the host's own variables, those that describe this machine and not a function; all others the launch decides.
+MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
+
+
+def run_job(job: Job, *, say: Callable[[str], None]) -> Finished:
+    """Run the job here to its end. See `Platform.run_job`."""
+    environ = _environment(job, say)
+    python = _choose_python(job, environ, say)
+    _say_recorded(job, say)
+    folder = make_run_folder(os.getcwd(), job.launch.run)
+    launch = replace(job.launch, python=python, output_path=job.launch.output_path or folder)
+    path = _write_launch(folder, launch)
+    with _secrets(folder, job.secrets) as secrets, _open_log(folder) as log:
+        argv = [sys.executable, "-I", "-c", START_HOST, _runtime_folder(), "job", "--launch", path]
+        env = {**environ, "NUWRAP_SECRETS": secrets} if secrets else environ
+        command = Command(argv, env, cwd=job.folder, redact=tuple(job.secrets.values()))
+        screen = STDERR if job.is_stdout_free else STDOUT
+        return Finished(stream(command, out=(screen, log), err=(STDERR, log)), launch.output_path)
+
+
+def make_run_folder(base: str, run: str) -> str:
+    """Make `.nuwrap/runs/<run>` below `base`, for this user alone, unseen by git. Raises PlatformError."""
+    store = os.path.join(base, STORE)
+    folder = os.path.join(store, "runs", run)
+    try:
+        if not os.path.isdir(store):
+            os.makedirs(store, mode=0o700, exist_ok=True)
+            with open(os.path.join(store, ".gitignore"), "w", encoding="ascii") as stream_:
+                stream_.write("*\n")
+        os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
+        os.mkdir(folder, mode=0o700)
+    except OSError as exc:
+        raise PlatformError(f"cannot make the run's folder {folder!r}: {exc.strerror}") from exc
+    return folder
+
+
+def _choose_python(job: Job, environ: Mapping[str, str], say: Callable[[str], None]) -> str:
+    named = job.launch.python
+    if named == Launch(handler="").python:
+        return find_interpreter(job.python_version, environ).path
+    found = check_interpreter(named, environ)
+    if found.version != job.python_version:
+        say(f"--python {named!r} is Python {found.version}; the function asks for {job.python_version}")
+    return found.path
+
+
+def _environment(job: Job, say: Callable[[str], None]) -> dict[str, str]:
+    """Return the caller's environment and the job's, without the variables that would change the launch."""
+    decided = {name for name, key in VARIABLES.items() if key not in MACHINE_KEYS} | {"NUWRAP_LAUNCH"}
+    environ = {**os.environ, **job.environ}
+    dropped = sorted(decided & set(environ))
+    if dropped:
+        say(f"{', '.join(dropped)} of the environment are not used: the function file and the arguments decide")
+    return {name: value for name, value in environ.items() if name not in decided}
+
+
+def _say_recorded(job: Job, say: Callable[[str], None]) -> None:
+    given = [name for name in ("image", "base_image") if getattr(job, name)]
+    if given:
+        say(f"{' and '.join(given)} of the function not used: 'local' takes an interpreter of this machine")
+
+
+def _write_launch(folder: str, launch: Launch) -> str:
+    path = os.path.join(folder, LAUNCH)
+    _write_private(path, json.dumps(launch.to_document(), indent=1))
+    return path
+
+
+@contextmanager
+def _secrets(folder: str, values: Mapping[str, str]) -> Iterator[str]:
+    """Give a folder with one private file for each secret, "" when there is none; it is gone after the body."""
+    if not values:
+        yield ""
+        return
+    path = os.path.join(folder, SECRETS)
+    try:
+        os.mkdir(path, mode=0o700)
+        for name, value in values.items():
+            _write_private(os.path.join(path, name), value)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _open_log(folder: str) -> Iterator[int]:
+    log = _create(os.path.join(folder, LOG))
+    try:
+        yield log
+    finally:
+        os.close(log)
+
+
+def _write_private(path: str, text: str) -> None:
+    with os.fdopen(_create(path), "wb") as stream_:
+        stream_.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _create(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc
+
+
+def _runtime_folder() -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(runtime_errors.__file__)))

@@ -1,0 +1,1 @@
+"""What a person writes, checked once and then values: functions, tasks, inputs. Knows no platform."""

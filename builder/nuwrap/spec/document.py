@@ -1,0 +1,90 @@
+"""YAML from a file, bounded: plain values, no key twice, no more than a person writes. The one user of yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nuwrap.errors import SpecError
+
+FILE_BYTES = 1024 * 1024
+NODES = 100_000  # aliases counted as often as they are used, so that nine lines cannot become a billion values
+
+
+class _Loader(yaml.SafeLoader):
+    """`yaml.SafeLoader` that refuses a key given twice; YAML's merge key `<<` is no repetition."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as overridden
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    problem = f"the key {key.value!r} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_documents(path: Path) -> list[Any]:
+    """Return the values of the file's YAML documents, empty ones left out. Raises SpecError."""
+    text = _read(path)
+    try:
+        values = _construct(text)
+    except yaml.MarkedYAMLError as exc:
+        raise SpecError(f"{str(path)!r} is not valid YAML: {_describe(exc)}") from exc
+    except (yaml.YAMLError, ValueError) as exc:  # ValueError: a date or a number that looks like one and is none
+        raise SpecError(f"{str(path)!r} is not valid YAML: {exc}") from exc
+    except RecursionError as exc:
+        raise SpecError(f"{str(path)!r} is nested too deeply") from exc
+    return [value for value in values if value is not None]
+
+
+def _construct(text: str) -> list[Any]:
+    loader = _Loader(text)
+    try:
+        nodes = []
+        while loader.check_node():
+            nodes.append(loader.get_node())
+            _check_size(nodes[-1])
+        return [loader.construct_document(node) for node in nodes if node is not None]
+    finally:
+        loader.dispose()
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(FILE_BYTES + 1)
+    except OSError as exc:
+        raise SpecError(f"cannot read {str(path)!r}: {exc.strerror}") from exc
+    if len(data) > FILE_BYTES:
+        raise SpecError(f"{str(path)!r} has more than {FILE_BYTES} bytes; a function file is small: use code_src")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise SpecError(f"{str(path)!r} is not UTF-8 text: {exc}") from exc
+
+
+def _describe(exc: yaml.MarkedYAMLError) -> str:
+    mark = exc.problem_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + (exc.problem or str(exc))
+
+
+def _check_size(node: yaml.Node | None) -> None:
+    if node is not None and _size(node, {}) > NODES:
+        raise yaml.YAMLError(f"it has more than {NODES} values, aliases counted each time they are used")
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many nodes it is with every alias written out; one inside itself counts as too many."""
+    if id(node) not in known:
+        known[id(node)] = NODES + 1
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [one for pair in node.value for one in pair]
+        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]

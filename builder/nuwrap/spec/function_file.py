@@ -1,0 +1,194 @@
+"""A function from a YAML file: flat, or nested as DigitalHub exports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nuwrap.errors import SpecError
+from nuwrap.spec.document import load_documents
+from nuwrap.spec.function import Function, has_scheme, make_function
+from nuwrap_runtime.launch import decode_base64
+from nuwrap_runtime.schema import did_you_mean, show
+
+FILE_NAME = "function.yaml"
+
+# Where an export keeps what. Source: digitalhub-sdk, Entity.to_dict, and digitalhub_runtime_python/entities/function.
+_TOP = {"project": "project", "name": "name", "kind": "kind", "id": "uuid"}
+_METADATA = {"description": "description", "labels": "labels", "embedded": "embedded"}
+_SPEC = ("python_version", "image", "base_image", "requirements")
+_FLAT_SPEC = ("code_src", "code", "base64", "handler", "init_function", "lang")
+_SOURCE = {"source": "code_src", **{name: name for name in _FLAT_SPEC if name != "code_src"}}
+_BOOKKEEPING = {"key", "metadata", "spec", "status", "user"}  # of the platform that exported it
+
+
+@dataclass(frozen=True)
+class FunctionFile:
+    """A function, the file it came from, and what its author should hear about that file."""
+
+    function: Function
+    path: Path
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that a relative `code_src` starts from."""
+        return self.path.parent
+
+
+@dataclass
+class _Fields:
+    """Fields by our names with the path each stood at; unknown keys by path, each with the hint what was meant."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def take(self, prefix: str, found: Any, names: Mapping[str, str], ignored: set[str]) -> None:
+        """Take over a mapping's keys; a field that another place has given with another value is a fault."""
+        if not isinstance(found, dict):
+            self.faults.append(f"{prefix.rstrip('.')}: {show(found)} is not a mapping")
+            return
+        for key, value in found.items():
+            if key in names and value is not None:
+                self._set(names[key], f"{prefix}{key}", value)
+            elif key not in names and key not in ignored:
+                self.unknown[f"{prefix}{key}"] = did_you_mean(str(key), list(names))
+
+    def _set(self, name: str, path: str, value: Any) -> None:
+        if name in self.values and self.values[name] != value:
+            self.faults.append(f"{path}: is given at {self.paths[name]} too, with another value; keep one")
+        self.values[name], self.paths[name] = value, path
+
+
+def read_function(path: Path) -> FunctionFile:
+    """Return the function in the file, or in `function.yaml` of the folder.
+
+    Raises SpecError with all faults of the file at once: also when a local `code_src` is not there.
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    path = path.absolute()
+    document, warnings = _pick(load_documents(path), path)
+    if "spec" in document:
+        fields, more = _read_export(document, path)
+        warnings += more
+    else:
+        fields = _read_flat(document)
+    faults = [*fields.faults, *_path_faults(fields, path)]
+    origin = f"function file {str(path)!r}"
+    function = make_function(fields.values, origin=origin, paths=fields.paths, faults=faults)
+    return FunctionFile(function, path, tuple(warnings))
+
+
+def _pick(documents: list[Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the one document that is a function, and a warning when there are others beside it."""
+    mappings = [one for one in documents if isinstance(one, dict)]
+    if len(documents) == 1 and mappings:
+        return mappings[0], []
+    if len(documents) <= 1:
+        found = show(documents[0]) if documents else "nothing"
+        raise SpecError(f"{str(path)!r} holds {found}; a function file is a mapping with name, kind, handler …")
+    functions = [one for one in mappings if one.get("kind") == "python"]
+    if len(functions) != 1:
+        kinds = ", ".join(str(one.get("kind", "none")) for one in mappings)
+        raise SpecError(
+            f"{str(path)!r} holds {len(documents)} documents (kinds: {kinds}), {len(functions)} of them of kind python;"
+            " one file is one function: keep exactly one"
+        )
+    return functions[0], [f"{len(documents) - 1} documents beside the function are ignored in {str(path)!r}"]
+
+
+def _read_flat(document: Mapping[str, Any]) -> _Fields:
+    """Read a flat mapping; DigitalHub's nested `source` may stand in it, every other unknown key is a fault."""
+    fields = _Fields()
+    flat = {str(key): value for key, value in document.items() if key != "source"}
+    fields.take("", flat, {name: name for name in flat}, set())
+    if "source" in document:
+        fields.take("source.", document["source"], _SOURCE, set())
+    fields.faults += [f"{name}: unknown key{hint}" for name, hint in fields.unknown.items()]
+    return fields
+
+
+def _read_export(document: Mapping[str, Any], path: Path) -> tuple[_Fields, list[str]]:
+    fields = _Fields()
+    fields.take("", document, _TOP, _BOOKKEEPING)
+    if isinstance(document.get("metadata"), dict):
+        fields.take("metadata.", document["metadata"], _METADATA, set(document["metadata"]))
+    spec = document["spec"]
+    fields.take("spec.", spec, {name: name for name in (*_SPEC, *_FLAT_SPEC)}, {"source"})
+    if isinstance(spec, dict) and spec.get("source") is not None:
+        fields.take("spec.source.", spec["source"], _SOURCE, set())
+    misplaced = [name for name in fields.unknown if name in Function.model_fields]
+    fields.faults += [f"{name}: stands beside spec; move it into spec" for name in misplaced]
+    warnings = _settle_source(fields, path)
+    ignored = ", ".join(f"{name}{hint}" for name, hint in fields.unknown.items() if name not in misplaced)
+    if ignored:
+        warnings.append(f"keys of {path.name!r} that nuwrap does not know are ignored: {ignored}")
+    return fields, warnings
+
+
+def _settle_source(fields: _Fields, path: Path) -> list[str]:
+    """Leave one source where an export of a local file has two: its path, and its content of that day as base64.
+
+    The file is taken when it is there and the same. Otherwise the content is, as the platform does, under the name
+    main.py; a handler that names the file's module then names none.
+    """
+    code_src, text = fields.values.get("code_src"), fields.values.get("base64")
+    if not isinstance(code_src, str) or not isinstance(text, str) or has_scheme(code_src):
+        return []
+    here = _local_text(code_src, path)
+    try:
+        same = here is not None and here == decode_base64(text)
+    except ValueError:  # said by the model, with the path
+        return []
+    if same:
+        del fields.values["base64"]
+        return []
+    del fields.values["code_src"]
+    module = code_src.removeprefix("./").removesuffix(".py").replace("/", ".")
+    for name in ("handler", "init_function"):
+        if isinstance(fields.values.get(name), str):
+            fields.values[name] = fields.values[name].removeprefix(f"{module}:")
+    if here is None:
+        return []
+    return [
+        f"{code_src!r} differs from the code that {path.name!r} holds; the latter runs: remove base64 to run the file"
+    ]
+
+
+def _local_text(code_src: str, path: Path) -> str | None:
+    """Return the text of the local file, None when it is not there or no code of the file's folder."""
+    try:
+        if _path_fault(code_src, path):
+            return None
+        return (path.parent / code_src).read_bytes().decode("utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _path_faults(fields: _Fields, path: Path) -> list[str]:
+    code_src = fields.values.get("code_src")
+    if not isinstance(code_src, str) or not code_src.strip() or has_scheme(code_src):
+        return []
+    fault = _path_fault(code_src, path)
+    return [f"{fields.paths['code_src']}: {fault}"] if fault else []
+
+
+def _path_fault(code_src: str, path: Path) -> str:
+    """Return what is wrong with a local path in a function file: it is relative, below the file's folder, and there."""
+    allowed = "allowed: a relative path of a .py file or a folder, at or below the function file's folder"
+    if code_src.startswith(("/", "~")):
+        return f"{code_src!r} is absolute; {allowed}"
+    if ".." in Path(code_src).parts:
+        return f"'..' is refused in {code_src!r}; {allowed}"
+    if "\0" in code_src:
+        return f"{code_src!r} is no path; {allowed}"
+    target = path.parent / code_src
+    if not target.exists():
+        return f"{code_src!r} does not exist in {str(path.parent)!r}; {allowed}"
+    if not target.is_dir() and not (target.is_file() and code_src.endswith(".py")):
+        return f"{code_src!r} is neither a .py file nor a folder; {allowed}"
+    return ""

@@ -1,0 +1,1 @@
+"""What runs have left behind, read without trusting it."""

@@ -1,0 +1,135 @@
+"""The gate to other programs: masking, streaming, stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from nuwrap.command import Command, Mask, run, stream
+from nuwrap.errors import PlatformError
+
+
+def python(code: str, **options: object) -> Command:
+    return Command([sys.executable, "-c", code], dict(os.environ), **options)  # type: ignore[arg-type]
+
+
+@contextmanager
+def file_at(path: Path) -> Iterator[int]:
+    with path.open("wb") as target:
+        yield target.fileno()
+
+
+@pytest.mark.parametrize("cut", range(26))
+def test_a_secret_is_masked_wherever_the_stream_is_cut(cut: int) -> None:
+    text, mask = b"a secret, secretive, SECRE", Mask(["secret"])
+    assert mask.feed(text[:cut]) + mask.feed(text[cut:], last=True) == b"a ***, ***ive, SECRE"
+
+
+@pytest.mark.parametrize("cut", range(10))
+def test_the_longer_of_two_secrets_is_masked_whole(cut: int) -> None:
+    text, mask = b"xabcdef abc", Mask(["abc", "abcdef"])
+    assert mask.feed(text[:cut]) + mask.feed(text[cut:], last=True) == b"x*** ***"
+
+
+def test_a_mask_without_secrets_keeps_nothing_back() -> None:
+    mask = Mask(["", "ab", "  "])
+    assert mask.feed(b"ab  partial") == b"ab  partial"
+
+
+def test_what_is_no_begin_of_a_secret_is_shown_at_once() -> None:
+    mask = Mask(["secret"])
+    assert mask.feed(b"progress 50 %") == b"progress 50 %"
+    assert mask.feed(b"the sec") == b"the "
+    assert mask.feed(b"ond") == b"second"
+
+
+def test_both_streams_go_where_they_are_sent_masked(tmp_path: Path) -> None:
+    command = python("import sys; print('out token1'); print('err token1', file=sys.stderr)", redact=["token1"])
+    with file_at(tmp_path / "out") as out, file_at(tmp_path / "err") as err, file_at(tmp_path / "log") as log:
+        assert stream(command, out=[out, log], err=[err, log]) == 0
+    assert (tmp_path / "out").read_text() == "out ***\n"
+    assert (tmp_path / "err").read_text() == "err ***\n"
+    assert sorted((tmp_path / "log").read_text().splitlines()) == ["err ***", "out ***"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
+def test_the_exit_code_is_the_programs(code: str, expected: int) -> None:
+    assert stream(python(code), out=[], err=[]) == expected
+
+
+def test_a_target_that_is_closed_does_not_stop_the_program(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with file_at(tmp_path / "log") as log:
+        assert stream(python("print('x' * 300000)"), out=[writer, log], err=[]) == 0
+    os.close(writer)
+    assert (tmp_path / "log").stat().st_size == 300001
+
+
+def test_a_child_that_keeps_the_pipe_open_is_not_waited_for(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+        f" start_new_session=True); open({str(pid_file)!r}, 'w').write(str(p.pid)); print('done', flush=True)"
+    )
+    with file_at(tmp_path / "log") as log:
+        assert stream(python(code), out=[log], err=[log]) == 0
+    assert (tmp_path / "log").read_text() == "done\n"
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)  # still there: it was not waited for
+
+
+def test_what_cannot_be_started_is_an_error_of_ours() -> None:
+    missing = Command(["/nonexistent/program"], {})
+    with pytest.raises(PlatformError, match="cannot start '/nonexistent/program'"):
+        stream(missing, out=[], err=[])
+    with pytest.raises(PlatformError, match="cannot run '/nonexistent/program'"):
+        run(missing, timeout_s=5)
+
+
+def test_a_short_program_is_given_its_time_and_no_more() -> None:
+    assert run(python("print(1)"), timeout_s=60).output == b"1\n"
+    with pytest.raises(PlatformError, match="timed out"):
+        run(python("import time; time.sleep(600)"), timeout_s=0.5)
+
+
+COUNTER = """
+import signal, sys
+seen = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda n, f: seen.append(signal.Signals(n).name))
+print("ready", flush=True)
+while not seen:
+    signal.pause()
+print("got", *seen, flush=True)
+raise SystemExit(42)
+"""
+
+
+def line_of(pipe: IO[str] | None) -> str:
+    assert pipe
+    return pipe.readline().strip()
+
+
+@pytest.mark.parametrize(("sent", "received"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGTERM")])
+def test_a_stop_is_handed_on_once_and_waited_for(sent: str, received: str) -> None:
+    caller = (
+        "import sys; from nuwrap.command import Command, stream; import os\n"
+        f"sys.exit(stream(Command([sys.executable, '-c', {COUNTER!r}], dict(os.environ)), out=[1], err=[2]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", caller], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert line_of(process.stdout) == "ready"
+        os.killpg(process.pid, signal.Signals[sent])  # as a terminal does it: to the whole foreground group
+        assert line_of(process.stdout) == f"got {received}"
+        assert process.wait() == 42

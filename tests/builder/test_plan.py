@@ -1,0 +1,54 @@
+"""Plans: from a function and a task to the launch document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nuwrap.errors import NuwrapError
+from nuwrap.plan.launch import plan_launch
+from nuwrap.spec.function import Function, make_function
+from nuwrap.spec.task import JobTask
+
+RUN = "5ce1b6b0-8f4e-4d9a-9c43-24b4c0a9e3f1"
+
+
+def function(**changes: Any) -> Function:
+    fields = {"name": "fn", "kind": "python", "handler": "f", "python_version": "PYTHON3_10", "code_src": "src/fn.py"}
+    return make_function({**fields, **changes})
+
+
+def test_the_plainest_plan_says_no_more_than_it_must() -> None:
+    document = {"api": "nuwrap/v1", "function": "fn", "run": RUN, "handler": "f", "code_src": "src/fn.py"}
+    assert plan_launch(function(), JobTask(run=RUN)).to_document() == document
+
+
+def test_every_value_of_function_and_task_arrives() -> None:
+    key = "store://p/dataitem/table/di:1"
+    task = JobTask(
+        run=RUN,
+        inputs={"di": key},
+        entities={key: {"kind": "table", "path": "/d.csv"}},
+        parameters={"x": 3},
+        init_parameters={"m": [1]},
+        secrets=("TOKEN",),
+        timeout_s=2.5,
+        grace_s=0,
+        output_path="/out",
+        python="/usr/bin/python3",
+        refresh=True,
+    )
+    document = plan_launch(function(project="p", init_function="i", requirements=["numpy"]), task).to_document()
+    for name in JobTask.__dataclass_fields__:
+        expected = getattr(task, name)
+        assert document[name] == (list(expected) if isinstance(expected, tuple) else expected)
+    assert (document["project"], document["init_function"], document["requirements"]) == ("p", "i", ["numpy"])
+
+
+def test_a_name_in_inputs_and_parameters_is_refused() -> None:
+    key = "store://p/dataitem/table/x:1"
+    task = JobTask(run=RUN, inputs={"x": key}, entities={key: {"kind": "table", "path": "/d"}}, parameters={"x": 1})
+    with pytest.raises(NuwrapError, match=r"inputs\.x: is in parameters too") as caught:
+        plan_launch(function(), task)
+    assert caught.value.exit_code == 2

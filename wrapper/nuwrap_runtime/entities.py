@@ -181,6 +181,7 @@ class Project:
         from nuwrap_runtime.worker import files
 
         if self._files is None:
+            os.makedirs(self._journal.folder, exist_ok=True)
             self._files = files.FileWriter(os.path.abspath(self._journal.folder), _warn, prefix="log-")
         source = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
         if source and os.path.isdir(source):

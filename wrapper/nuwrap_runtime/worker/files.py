@@ -34,7 +34,10 @@ def is_entity(value: Any) -> bool:
 def figure_of(value: Any) -> Any:
     """Return a matplotlib figure, that of an axes; None for all else."""
     if _is_a(value, ("matplotlib.axes",), ("Axes",)):
-        return value.get_figure()
+        figure = value.figure
+        while figure is not None and not hasattr(figure, "savefig"):  # a sub-figure
+            figure = figure.figure
+        return figure
     return value if _is_a(value, ("matplotlib.figure",), ("Figure",)) else None
 
 
@@ -148,10 +151,11 @@ class FileWriter:
         try:
             write(temporary)
             os.replace(temporary, os.path.join(self.folder, final))
-        except Exception as exc:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
+        except Exception as exc:  # a library's writer may raise anything
             raise OutputsError(f"output {name!r} cannot be written as {suffix}: {type(exc).__name__}: {exc}") from exc
+        finally:
+            if os.path.lexists(temporary):  # also when a SIGTERM was raised in the writer
+                os.unlink(temporary)
         self.number += 1
         return final
 

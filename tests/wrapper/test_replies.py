@@ -1,0 +1,177 @@
+"""What a service's function returns becomes a reply in nuclio-sdk's forms, and what cannot says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nuwrap_runtime.stored import Dataitem
+from nuwrap_runtime.worker.protocol import Reply
+from nuwrap_runtime.worker.replies import error_reply, exception_reply, to_reply
+
+HAS_SDK = importlib.util.find_spec("nuclio_sdk") is not None
+needs_sdk = pytest.mark.skipif(not HAS_SDK, reason="nuclio-sdk is not installed")
+needs_pandas = pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
+
+
+def response(**values: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{"body": None, "status_code": 200, "headers": {}, "content_type": "text/plain", "event_id": None, **values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "body", "content_type", "status"),
+    [
+        (None, "", "text/plain", 200),
+        ("text", "text", "text/plain", 200),
+        (b"\xff", b"\xff", "application/octet-stream", 200),
+        ({"a": [1, None]}, '{"a": [1, null]}', "application/json", 200),
+        ([], "[]", "application/json", 200),
+        ([1, "x"], '[1, "x"]', "application/json", 200),
+        (7, "7", "text/plain", 200),
+        (True, "True", "text/plain", 200),
+        ((201, "made"), "made", "text/plain", 201),
+        ((201, {"a": 1}), '{"a": 1}', "application/json", 201),
+        ((200, 5), "5", "application/json", 200),
+        ((204, None), "", "text/plain", 204),
+        ((200, b"x"), b"x", "application/octet-stream", 200),
+        ((0, "x"), "x", "text/plain", 0),
+        ((1, 2, 3), "(1, 2, 3)", "text/plain", 200),
+    ],
+    ids=repr,
+)
+def test_forms_of_a_return_value(value: Any, body: Any, content_type: str, status: int) -> None:
+    assert to_reply(value, "ID") == Reply(body, status, content_type, event_id="ID")
+
+
+def test_numbers_that_json_lacks_are_strings() -> None:
+    value = {"a": [float("nan"), float("inf")], "b": (-float("inf"), 1.5)}
+    assert json.loads(to_reply(value).body) == {"a": ["NaN", "Infinity"], "b": ["-Infinity", 1.5]}
+
+
+def test_what_json_cannot_say_is_its_repr() -> None:
+    assert json.loads(to_reply({"a": {1}, "b": float("nan"), "c": object}).body) == {
+        "a": "{1}",
+        "b": "NaN",
+        "c": "<class 'object'>",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "body", "content_type"),
+    [
+        (response(body={"a": 1}), '{"a": 1}', "application/json"),
+        (response(body={"a": 1}, content_type="application/problem+json"), '{"a": 1}', "application/problem+json"),
+        (response(body=[1]), "[1]", "application/json"),
+        (response(body="<p>", content_type="text/html"), "<p>", "text/html"),
+        (response(body=b"x", content_type="image/png"), b"x", "image/png"),
+        (response(body=None), "", "text/plain"),
+        (response(body=(one for one in ("a", b"b", 3))), b"ab3", "text/plain"),
+    ],
+)
+def test_a_response_object_keeps_its_content_type(given: Any, body: Any, content_type: str) -> None:
+    assert to_reply(given, "ID") == Reply(body, 200, content_type, {}, "ID")
+
+
+def test_a_response_object_has_status_headers_and_event_id() -> None:
+    reply = to_reply(response(body="x", status_code=404, headers={"X-A": 1}, event_id="E"), "ID")
+    assert reply == Reply("x", 404, "text/plain", {"X-A": 1}, "E")
+
+
+@pytest.mark.parametrize("value", [("a", "b"), (True, "x"), (100, "x"), (1000, "x"), (-1, "x")], ids=repr)
+def test_a_pair_without_a_status_is_an_error_of_the_function(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="no HTTP status"):
+        to_reply(value)
+
+
+def test_a_value_that_contains_itself_is_no_recursion_error() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (loop, deep):
+        with pytest.raises(ValueError, match="contains itself, or is nested too deeply"):
+            to_reply(value)
+
+
+def test_an_entity_is_no_answer() -> None:
+    with pytest.raises(TypeError, match="return its key"):
+        to_reply(Dataitem("store://p/dataitem/table/t"))
+
+
+@needs_pandas
+def test_a_data_frame_is_no_answer_and_a_numpy_scalar_is_a_number() -> None:
+    import numpy as np
+    import pandas as pd
+
+    with pytest.raises(TypeError, match="to_dict"):
+        to_reply(pd.DataFrame({"body": [1]}))
+    assert to_reply({"a": np.int64(3), "b": np.float32("nan"), "c": np.bool_(True)}).body == (
+        '{"a": 3, "b": "NaN", "c": true}'
+    )
+
+
+def test_an_error_is_json_with_the_request_id() -> None:
+    reply = error_reply(422, "n: is missing", "ID")
+    assert (reply.status, reply.content_type) == (422, "application/json")
+    assert json.loads(reply.body) == {"error": "n: is missing", "request_id": "ID"}
+
+
+def test_an_exception_tells_the_client_neither_text_nor_traceback() -> None:
+    reply = exception_reply(ValueError("password=hunter2"), "ID")
+    assert reply.status == 500
+    assert "hunter2" not in str(reply.body)
+    assert json.loads(reply.body)["request_id"] == "ID"
+
+
+def test_an_exception_that_only_looks_like_a_response_is_a_500() -> None:
+    class ApiError(Exception):
+        status_code, body, content_type = 403, "secret of the upstream", "text/plain"
+
+    assert exception_reply(ApiError(), "ID").status == 500
+
+
+@needs_sdk
+def test_nuclio_sdks_exception_with_response_is_its_response() -> None:
+    import nuclio_sdk
+
+    reply = exception_reply(nuclio_sdk.exceptions.ExceptionWithResponse(409, {"a": 1}), "ID")
+    assert reply == Reply('{"a": 1}', 409, "application/json", {}, "ID")
+    assert exception_reply(nuclio_sdk.exceptions.ExceptionWithResponse("no"), "ID").status == 500
+
+
+@needs_sdk
+@pytest.mark.parametrize(
+    "value", ["text", {"a": float("nan")}, [1, {"b": {2}}], (201, "x"), (201, [1]), 7, True, 1.5, {"ü": "ü"}], ids=repr
+)
+def test_our_reply_is_nuclio_sdks(value: Any) -> None:
+    from nuclio_sdk import Response
+    from nuclio_sdk.json_encoder import Encoder
+
+    theirs = Response.from_entrypoint_output(Encoder().encode, value)
+    ours = to_reply(value)
+    assert (ours.body, ours.content_type, ours.status) == (
+        theirs["body"],
+        theirs["content_type"],
+        theirs["status_code"],
+    )
+
+
+def test_replies_load_no_library_of_the_user() -> None:
+    code = (
+        "from nuwrap_runtime.worker import replies; replies.to_reply({1: {2}});"
+        "print([m for m in ('numpy', 'pandas', 'nuclio_sdk', 'pathlib', 'tempfile') if m in sys.modules])"
+    )
+    path = [one for one in sys.path if one]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {path!r}; {code}"], stdout=subprocess.PIPE, check=True
+    )
+    assert done.stdout.strip() == b"[]"

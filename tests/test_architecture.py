@@ -26,6 +26,7 @@ VALUES = ("nuwrap_runtime", *(f"nuwrap_runtime.{path.stem}" for path in (ROOT / 
 # Who may import what of ours; the longest row that fits a module counts, and a row may import what it names and below.
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap_runtime": VALUES,
+    "nuwrap_runtime.entities": (*VALUES, "nuwrap_runtime.worker"),
     "nuwrap_runtime.errors": (),
     "nuwrap_runtime.launch": ("nuwrap_runtime.errors", "nuwrap_runtime.schema"),
     "nuwrap_runtime.result": (),
@@ -49,6 +50,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "nuwrap.cli": ("nuwrap",),
 }  # fmt: skip
+# What the toolkit may import of the runtime.
 SHARED = {f"nuwrap_runtime.{name}" for name in ("launch", "errors", "entities", "result", "schema")}
 EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwrap_runtime` means its `__init__`
 

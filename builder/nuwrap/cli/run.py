@@ -49,7 +49,8 @@ def run_function(options: Options) -> int:
     file = read_function(Path(options.file))
     for text in file.warnings:
         say(text)
-    job = _make_job(file, _make_task(file, options), options)
+    secrets = read_secrets(options.secrets, os.environ)
+    job = _make_job(file, _make_task(file, options), options, secrets)
     finished = get_platform("local").run_job(job, say=say)
     shown = _show(finished, as_json=options.as_json)
     return finished.exit_code if shown else finished.exit_code or ResultError.exit_code
@@ -81,14 +82,14 @@ def _make_task(file: FunctionFile, options: Options) -> JobTask:
         entities=inputs.entities,
         parameters=parse_parameters(options.params, flag="-p"),
         init_parameters=parse_parameters(options.init_params, flag="--init-param"),
-        secrets=tuple(dict.fromkeys(options.secrets)),
+        secrets=tuple(sorted(set(options.secrets))),
         timeout_s=options.timeout_s,
         python=_absolute(options.python),
         refresh=options.refresh,
     )
 
 
-def _make_job(file: FunctionFile, task: JobTask, options: Options) -> Job:
+def _make_job(file: FunctionFile, task: JobTask, options: Options, secrets: Mapping[str, str]) -> Job:
     environ = split_pairs(options.envs, flag="--env", form=VARIABLE)
     reserved = [name for name in RESERVED if name in environ]
     if reserved:
@@ -98,7 +99,7 @@ def _make_job(file: FunctionFile, task: JobTask, options: Options) -> Job:
         folder=str(file.folder),
         python_version=PYTHON_VERSIONS[file.function.python_version],
         environ=environ,
-        secrets=read_secrets(task.secrets, os.environ),
+        secrets=secrets,
         image=file.function.image,
         base_image=file.function.base_image,
         is_stdout_free=options.as_json,

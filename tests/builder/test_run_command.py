@@ -1,0 +1,85 @@
+"""What a person sees who types something wrong: one message, exit code 2, no traceback, no run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Nuwrap, write_function
+from rich.console import Console
+
+from nuwrap import __version__
+from nuwrap.cli.show import show_result
+from nuwrap_runtime.result import Failure, Result
+
+
+def test_version_and_help_answer(run_nuwrap: Nuwrap) -> None:
+    assert run_nuwrap("--version").stdout == f"nuwrap {__version__}\n"
+    assert "Run a function once, as a job." in run_nuwrap("--help").stdout
+    assert "--init-param NAME=VALUE" in run_nuwrap("run", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "Missing argument 'FILE'"),
+        (["rnu"], "No such command 'rnu'"),
+        (["run", "nope.yaml"], "cannot read '"),
+        (["run", "bad.yaml"], "handler: is missing"),
+        (["run", ".", "-p", "x"], "-p 'x' has not the form name=VALUE"),
+        (["run", ".", "-i", "di=abc"], "input 'di': 'abc' is no entity"),
+        (["run", ".", "-i", "x=.", "-p", "x=1"], "inputs.x: is in parameters too"),
+        (["run", ".", "--timeout-s", "0"], "--timeout-s 0: allowed: seconds, more than 0"),
+        (["run", ".", "--timeout-s", "nan"], "--timeout-s nan"),
+        (["run", ".", "--env", "A-B=1"], "--env 'A-B=1' has not the form"),
+        (["run", ".", "--env", "RUN_ID=1"], "--env 'RUN_ID' is set by nuwrap itself"),
+        (["run", ".", "--secret", "NOT_THERE"], "--secret NOT_THERE: no such variable"),
+        (["run", ".", "--secret", "../x"], "--secret '../x' is no name of a secret"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_is_one_message(run_nuwrap: Nuwrap, tmp_path: Path, arguments: list[str], said: str) -> None:
+    write_function(tmp_path, code="def f(): return 7")
+    (tmp_path / "bad.yaml").write_text("name: x\n")
+    done = run_nuwrap(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / ".nuwrap").exists()
+
+
+def test_a_missing_interpreter_leaves_no_run(run_nuwrap: Nuwrap, tmp_path: Path) -> None:
+    write_function(tmp_path, code="def f(): return 7")
+    done = run_nuwrap("run", ".", "--python", "nowhere/python")
+    assert done.returncode == 10
+    assert done.stderr == "nuwrap: --python 'nowhere/python' is no Python interpreter that runs here; name its path\n"
+    assert not (tmp_path / ".nuwrap").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(run_nuwrap: Nuwrap, tmp_path: Path) -> None:
+    write_function(tmp_path, code="def f(): return 7")
+    (tmp_path / ".nuwrap").touch()
+    done = run_nuwrap("run", ".")
+    assert done.returncode == 10
+    assert "cannot make the run's folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_result_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failure = Failure("handler", "[bold]E[/bold]", "\x1b[2J", tuple({"file": f"f{n}.py", "line": n} for n in range(5)))
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/a.csv").write_bytes(b"x" * 1500)
+    outputs = {"a\x07": {"type": "dataitem", "kind": "table", "path": "outputs/a.csv"}}
+    result = Result(
+        "ERROR", 1, outputs=outputs, results={"r": "x" * 300 + "\x9b"}, failure=failure, seconds={"total": 2}
+    )
+    show_result(result, str(tmp_path), Console(width=300))
+    shown = capsys.readouterr().out
+    assert not set(shown) & {"\x1b", "\x07", "\x9b"}
+    assert "[bold]E[/bold]: \\x1b[2J" in shown
+    assert "1.5 kB" in shown
+    assert "f4.py:4" in shown
+    assert "f1.py" not in shown
+    assert "ERROR in 2.00 s" in shown
+    assert max(map(len, shown.splitlines())) < 300

@@ -1,4 +1,4 @@
-"""Where uv is. Both installers (the host's own tree, the user's requirements) ask here; pip serves when there is none."""
+"""Where uv is. Both installers (the host's own tree, the user's requirements) ask here; without one pip serves."""
 
 from __future__ import annotations
 

@@ -39,10 +39,9 @@ def main() -> int:
     text = text.replace("code_src: src", f"code_src: git+file://{repository}#v1").replace("PYTHON3_11", python)
     function.write_text(text, encoding="utf-8")
     table = HERE / "delays" / "data" / "flights.csv"
-    code = run(
-        ["nuwrap", "run", os.path.relpath(function), "-p", "threshold=0.5", "-i", f"table={os.path.relpath(table)}"]
-        + ["--init-param", f"carriers={json.dumps(CARRIERS)}"]
-    )
+    options = ["-p", "threshold=0.5", "-i", f"table={os.path.relpath(table)}"]
+    options += ["--init-param", f"carriers={json.dumps(CARRIERS)}"]
+    code = run(["nuwrap", "run", os.path.relpath(function), *options])
     print(f"\ndemo: {time.monotonic() - began:.1f} s, exit code {code}")
     return code
 

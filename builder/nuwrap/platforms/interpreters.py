@@ -43,7 +43,7 @@ def find_interpreter(version: str, environ: Mapping[str, str]) -> Interpreter:
         found = _probe(path, environ)
         if found and found.version == version:
             return found
-    there = [f"{one.version} ({one.path})" for one in _find_all(environ)]
+    there = [f"{one.version} ({one.path})" for one in find_interpreters(environ)]
     raise PlatformError(
         f"no Python {version} on this machine; found: {', '.join(there) or 'none'}. Install it, for example with "
         f"`uv python install {version}`, set another python_version, or name an interpreter with --python PATH"
@@ -61,7 +61,7 @@ def check_interpreter(name: str, environ: Mapping[str, str]) -> Interpreter:
     return found
 
 
-def _find_all(environ: Mapping[str, str]) -> list[Interpreter]:
+def find_interpreters(environ: Mapping[str, str]) -> list[Interpreter]:
     """Return the first of each supported version, for a message."""
     found = []
     for version in SUPPORTED:

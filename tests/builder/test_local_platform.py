@@ -160,3 +160,12 @@ def test_a_named_interpreter_wins_with_a_warning(run_nuwrap: Nuwrap, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert result_in(tmp_path)["results"] == {"output_0": sys.prefix}
     assert f"the function asks for {other[len('PYTHON') :].replace('_', '.')}" in done.stderr
+
+
+def test_a_host_that_breaks_leaves_no_exit_code_of_a_handler(run_nuwrap: Nuwrap, tmp_path: Path) -> None:
+    code = "import os\ndef f(): os.kill(os.getppid(), 9)"  # the host is the worker's parent
+    write_function(tmp_path, code=code)
+    done = run_nuwrap("run", ".")
+    assert done.returncode == 137
+    assert "nuwrap: cannot read the result" in done.stderr
+    assert "Traceback" not in done.stderr

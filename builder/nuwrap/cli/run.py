@@ -53,7 +53,9 @@ def run_function(options: Options) -> int:
     job = _make_job(file, _make_task(file, options), options, secrets)
     finished = get_platform("local").run_job(job, say=say)
     shown = _show(finished, as_json=options.as_json)
-    return finished.exit_code if shown else finished.exit_code or ResultError.exit_code
+    if not shown and finished.exit_code in (0, 1):  # "done" and "the handler raised" are a result's to say
+        return ResultError.exit_code
+    return finished.exit_code
 
 
 def say(text: str) -> None:

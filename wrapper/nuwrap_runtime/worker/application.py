@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -15,14 +12,11 @@ from nuwrap_runtime import entities
 from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.result import Failure
 from nuwrap_runtime.worker import binding, loader, protocol, replies
+from nuwrap_runtime.worker.calls import Caller
 from nuwrap_runtime.worker.connection import Connection
 from nuwrap_runtime.worker.context import Context, Logger
 from nuwrap_runtime.worker.event import Event, TriggerInfo
 from nuwrap_runtime.worker.spec import WorkerSpec
-
-
-class Terminated(SystemExit):
-    """SIGTERM, raised where the user's code is, so that his `finally` and `with` blocks run."""
 
 
 class Application:
@@ -33,10 +27,10 @@ class Application:
         self.logger = logger
         self.phase = "load"
         self.warnings: list[str] = []
-        journal = entities.Journal(spec.outputs)
-        self.project = entities.Project(spec, journal)
-        self.run = entities.Run(spec, journal)
-        self.journal = journal
+        self.caller = Caller()
+        self.journal = entities.Journal(spec.outputs)
+        self.project = entities.Project(spec, self.journal)
+        self.run = entities.Run(spec, self.journal)
         self.context = Context(
             logger=logger,
             trigger=TriggerInfo(options.get("trigger-kind", "http"), options.get("trigger-name", "http")),
@@ -46,9 +40,9 @@ class Application:
             root=spec.root,
         )
         self.function: Callable[..., Any] = _not_loaded
+        self._init: Optional[Callable[..., Any]] = None
         self._binding: Optional[binding.Binding] = None
         self._values: Mapping[str, Any] = {}
-        self._loop: Any = None
 
     def warn(self, text: str) -> None:
         """Log a warning and keep it for the result."""
@@ -57,19 +51,24 @@ class Application:
 
     def failure(self, exc: BaseException) -> Failure:
         """Return the exception as a failure of the phase under way."""
-        if isinstance(exc, NuwrapError):
-            return Failure(phase=exc.phase, type=type(exc).__name__, message=str(exc))
-        from nuwrap_runtime.worker.tracebacks import failure_of
+        from nuwrap_runtime.worker import tracebacks
 
-        return failure_of(exc, self.phase, self.spec.root)
+        if isinstance(exc, NuwrapError):  # ours, raised by a check or by what the user's code called of ours
+            frames = tracebacks.frames_of(exc, self.spec.root)
+            return Failure(phase=exc.phase, type=type(exc).__name__, message=str(exc), frames=frames)
+        return tracebacks.failure_of(exc, self.phase, self.spec.root)
 
     def load(self) -> None:
-        """Import the handler's module and decide how its arguments are bound."""
+        """Import the modules of handler and init function and decide how their arguments are bound."""
         self.phase = "load"
         spec = self.spec
-        self.function = loader.load_callable(spec.handler, default_module=spec.default_module, root=spec.root)
+        make = spec.mode != "check"
+        self.function = loader.load_callable(
+            spec.handler, default_module=spec.default_module, root=spec.root, make_instance=make
+        )
         self.context.user_function = self.function
-        if spec.mode == "check":
+        self._init = self._load_init()
+        if not make:
             return
         self._binding = binding.plan_binding(self.function, spec)
         self._values = {
@@ -77,37 +76,47 @@ class Application:
             **{name: self.project.entity(key) for name, key in spec.inputs.items()},
         }
 
-    def init(self) -> None:
-        """Call `init_function`, or plain Nuclio's `init_context(context)` of the handler's module when there is one."""
-        self.phase = "init"
-        if self.spec.init_function:
-            function = self._load_init(self.spec.init_function)
-            self._finish(function(**binding.init_arguments(function, self.context, self.spec.init_parameters)))
-            return
-        module = sys.modules.get(getattr(self.function, "__module__", ""), None)
-        plain = getattr(module, "init_context", None)
-        if plain is not None:
-            self._finish(plain(self.context))
+    def _load_init(self) -> Optional[Callable[..., Any]]:
+        """Return `init_function`, else plain Nuclio's `init_context` beside the handler, when there is one.
 
-    def _load_init(self, reference: str) -> Callable[..., Any]:
-        module = self.spec.handler.rpartition(":")[0] or self.spec.default_module
-        return loader.load_callable(reference, default_module=module, root=self.spec.root, what="init_function")
+        Nuclio looks into the module that defines the function; the one that `handler` names comes after it.
+        """
+        spec = self.spec
+        module = spec.handler.rpartition(":")[0] or spec.default_module
+        if spec.init_function:
+            return loader.load_callable(spec.init_function, default_module=module, root=spec.root, what="init_function")
+        for name in (getattr(self.function, "__module__", ""), module):
+            found = getattr(sys.modules.get(name), "init_context", None)
+            if callable(found):
+                return found  # type: ignore[no-any-return]  # a user's module is untyped
+        return None
+
+    def init(self) -> None:
+        """Call the init function, if there is one; `init_context` gets the context alone."""
+        self.phase = "init"
+        if self._init is None:
+            return
+        if self.spec.init_function:
+            named = binding.init_arguments(self._init, self.context, self.spec.init_parameters)
+            self.caller.call(self._init, (), named)
+        else:
+            self.caller.call(self._init, (self.context,), {})
 
     def serve(self, connection: Connection, unpack: Callable[..., Any]) -> None:
         """Answer every frame with exactly one reply, until the host closes the socket."""
-        pid = os.getpid()
         for frame in connection.frames():
             begin = time.perf_counter()
-            try:
-                message = unpack(frame, raw=False, unicode_errors="surrogateescape")
-                answer = self._answer(message)
-            except Exception as exc:  # noqa: BLE001 - a frame that is no event must not shift later answers
-                self.logger.error(f"an event could not be answered: {exc}")
-                answer = replies.error_reply(500, "the event could not be answered", "")
-            if os.getpid() != pid:  # a child that the user's code forked came back here: the answer is its parent's
-                os._exit(0)
-            metric = json.dumps({"duration": max(time.perf_counter() - begin, 1e-9)}).encode("ascii")
-            connection.send(protocol.encode_line(protocol.METRIC, metric) + protocol.encode_reply(answer))
+            reply = self._reply_line(frame, unpack)
+            metric = b'{"duration": %.9f}' % max(time.perf_counter() - begin, 1e-9)
+            connection.send(protocol.encode_line(protocol.METRIC, metric) + reply)
+
+    def _reply_line(self, frame: bytes, unpack: Callable[..., Any]) -> bytes:
+        try:
+            message = unpack(frame, raw=False, unicode_errors="surrogateescape", strict_map_key=False, timestamp=3)
+            return protocol.encode_reply(self._answer(message))
+        except Exception as exc:  # noqa: BLE001 - a frame that is no event must not shift later answers
+            self.logger.error(f"an event could not be answered: {type(exc).__name__}: {exc}")
+            return protocol.encode_reply(replies.error_reply(500, "the event could not be answered", ""))
 
     def _answer(self, message: Any) -> protocol.Reply:
         if not isinstance(message, dict):
@@ -127,16 +136,11 @@ class Application:
             return replies.to_reply(self.call(event), request)
         except binding.Unprocessable as exc:
             return replies.error_reply(422, str(exc), request)
-        except Exception as exc:  # noqa: BLE001 - the user's handler may raise anything
-            return self._exception_reply(exc, request)
-        except SystemExit as exc:
-            return self._exception_reply(exc, request)
+        except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
+            from nuwrap_runtime.worker.tracebacks import print_traceback
 
-    def _exception_reply(self, exc: BaseException, request: str) -> protocol.Reply:
-        from nuwrap_runtime.worker.tracebacks import print_traceback
-
-        print_traceback(exc)
-        return replies.exception_reply(exc, request)
+            print_traceback(exc)
+            return replies.exception_reply(exc, request)
 
     def call(self, event: Event) -> Any:
         """Return what the handler returns for the event; a generator's values come as a list."""
@@ -145,38 +149,7 @@ class Application:
         if self._binding is None:
             raise RuntimeError("the function is called before it is loaded")
         positional, named = self._binding.arguments(injected, self._values, event)
-        return self._finish(self.function(*positional, **named))
-
-    def _finish(self, value: Any) -> Any:
-        """Run what the call left to be run: a coroutine, a generator."""
-        if inspect.isgenerator(value):
-            return list(value)
-        if inspect.isasyncgen(value):
-            return self._run_async(_collect(value))
-        return self._run_async(value) if inspect.isawaitable(value) else value
-
-    def _run_async(self, awaitable: Any) -> Any:
-        """Run in this worker's own loop: what init_function opened in it stays usable."""
-        import asyncio
-
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
-        task = self._loop.create_task(_await(awaitable))
-        if self.spec.mode == "job":
-            self._loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        try:
-            return self._loop.run_until_complete(task)
-        except asyncio.CancelledError as exc:
-            raise Terminated(143) from exc
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
-
-
-async def _collect(values: Any) -> list[Any]:
-    return [value async for value in values]
+        return self.caller.call(self.function, positional, named)
 
 
 def _json_reply(document: Mapping[str, Any]) -> protocol.Reply:

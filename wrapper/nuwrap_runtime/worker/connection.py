@@ -32,26 +32,44 @@ def connect(path: str) -> socket.socket:
 
 
 class Connection:
-    """One event socket. Lines of several threads never mix; a forked child writes nothing to it."""
+    """One event socket. Lines of several threads never mix; a forked child neither reads nor writes it."""
 
     def __init__(self, peer: socket.socket) -> None:
         self.socket = peer
         self._decoder = FrameDecoder()
         self._pid = os.getpid()
         self._lock = _thread.allocate_lock()
+        self._sender = 0
+        self._late: list[bytes] = []
 
     def frames(self) -> Iterator[bytes]:
         """Yield the bodies of frames until the host closes its end."""
-        while True:
-            data = self.socket.recv(max(READ_BYTES, min(self._decoder.missing, 16 * 1024 * 1024)))
+        while os.getpid() == self._pid:
+            try:
+                data = self.socket.recv(max(READ_BYTES, min(self._decoder.missing, 16 * 1024 * 1024)))
+            except ConnectionResetError:  # it went with lines of ours unread
+                return
             if not data:
                 return
             yield from self._decoder.feed(data)
 
     def send(self, lines: bytes) -> None:
-        """Write whole lines. In a child that the user's code forked they go to standard error instead."""
+        """Write whole lines. In a child that the user's code forked they go to standard error instead.
+
+        A signal handler that logs while its own thread writes a line has its line written after that one.
+        """
         if os.getpid() != self._pid:
-            sys.stderr.write(lines.decode("utf-8", "replace"))
+            if sys.stderr:
+                sys.stderr.write(lines.decode("utf-8", "replace"))
+            return
+        if self._sender == _thread.get_ident():
+            self._late.append(lines)
             return
         with self._lock:
-            self.socket.sendall(lines)
+            self._sender = _thread.get_ident()
+            try:
+                self.socket.sendall(lines)
+                while self._late:
+                    self.socket.sendall(self._late.pop(0))
+            finally:
+                self._sender = 0

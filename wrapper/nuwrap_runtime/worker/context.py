@@ -87,7 +87,9 @@ class Logger:
 
     def bind(self, **fields: Any) -> Logger:
         """Return a logger whose every record has these fields."""
-        return Logger(self._send, bound={**self._bound, **fields})
+        bound = Logger(self._send, bound={**self._bound, **fields})
+        bound._level = self._level
+        return bound
 
     def set_level(self, level: str) -> None:
         """Drop records below `level`, in the worker, so that they cost nothing further on."""
@@ -96,14 +98,31 @@ class Logger:
     def _log(self, level: str, message: Any, args: tuple[Any, ...], fields: Mapping[str, Any]) -> None:
         if LEVELS[level] < self._level:
             return
-        text = str(message) % args if args else str(message)
         record = {
             "datetime": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "level": level,
-            "message": text,
+            "message": _text(message, args),
             "with": {**self._bound, **fields},
         }
-        self._send(protocol.encode_line(protocol.LOG, json.dumps(record, default=repr).encode("ascii")))
+        self._send(protocol.encode_line(protocol.LOG, _record_json(record).encode("ascii")))
+
+
+def _text(message: Any, args: tuple[Any, ...]) -> str:
+    """Return `message % args`; a log line whose marks and arguments do not fit shows both, it never ends a handler."""
+    if not args:
+        return str(message)
+    try:
+        return str(message) % args
+    except (TypeError, ValueError, KeyError):
+        return " ".join([str(message), *(str(one) for one in args)])
+
+
+def _record_json(record: dict[str, Any]) -> str:
+    try:
+        return json.dumps(record, allow_nan=False, default=repr)
+    except (TypeError, ValueError, RecursionError):  # NaN, a key that is no text, a value that contains itself
+        fields = {name: repr(value) for name, value in record["with"].items()}
+        return json.dumps({**record, "with": fields})
 
 
 class UserData:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
+from nuwrap_runtime.decorator import declared_outputs
 from nuwrap_runtime.errors import NuwrapError
+from nuwrap_runtime.worker.calls import Terminated
 from nuwrap_runtime.worker.outputs import OutputWriter
 
 if TYPE_CHECKING:
@@ -20,54 +20,43 @@ def answer(application: Application, event: Event) -> dict[str, Any]:
 
     A SIGTERM meanwhile is raised in the handler (`Terminated`) and leaves this function: the host knows why.
     """
-    document: dict[str, Any] = {"results": {}, "outputs": {}, "seconds": {}}
-    begin = time.perf_counter()
+    document: dict[str, Any] = {"results": {}, "outputs": {}, "metrics": {}, "seconds": {}}
     try:
-        writer = _writer(application)
-        signal.signal(signal.SIGTERM, _terminate)
-        value = application.call(event)
-        document["seconds"]["handler"] = time.perf_counter() - begin
-        _collect(application, writer, value, document)
+        _run(application, event, document)
+    except Terminated:
+        raise
     except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
-        _fail(application, exc, document, begin)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    logged = application.journal.read()
-    document["outputs"] = {**logged.outputs, **document["outputs"]}
-    document["metrics"] = logged.metrics
+        document["failure"] = application.failure(exc).to_document()
+        if not isinstance(exc, NuwrapError):
+            from nuwrap_runtime.worker.tracebacks import print_traceback
+
+            print_traceback(exc)
+    try:
+        _add_logged(application, document)
+    except (OSError, ValueError) as exc:  # the user's code can write into that folder too
+        document.setdefault("failure", {"phase": "outputs", "type": type(exc).__name__, "message": str(exc)})
     document["warnings"] = application.warnings
     return document
 
 
-def _writer(application: Application) -> OutputWriter:
+def _run(application: Application, event: Event, document: dict[str, Any]) -> None:
     spec = application.spec
-    names = getattr(application.function, "__nuwrap_outputs__", ())
-    return OutputWriter(spec.outputs, spec.root, names, spec.project, application.warn)
-
-
-def _collect(application: Application, writer: OutputWriter, value: Any, document: dict[str, Any]) -> None:
+    names = declared_outputs(application.function)
+    writer = OutputWriter(spec.outputs, spec.root, names, spec.project, application.warn)
     begin = time.perf_counter()
+    try:
+        value = application.call(event)
+    finally:
+        handled = time.perf_counter()
+        document["seconds"]["handler"] = handled - begin
     application.phase = "outputs"
     collected = writer.collect(value)
     document["results"], document["outputs"] = collected.results, collected.outputs
-    document["seconds"]["outputs"] = time.perf_counter() - begin
+    document["seconds"]["outputs"] = time.perf_counter() - handled
 
 
-def _fail(application: Application, exc: BaseException, document: dict[str, Any], begin: float) -> None:
-    from nuwrap_runtime.worker.application import Terminated
-
-    if isinstance(exc, Terminated):
-        raise exc
-    document["seconds"].setdefault("handler", time.perf_counter() - begin)
-    document["failure"] = application.failure(exc).to_document()
-    if not isinstance(exc, NuwrapError):
-        from nuwrap_runtime.worker.tracebacks import print_traceback
-
-        print_traceback(exc)
-
-
-def _terminate(_number: int, _frame: Optional[FrameType]) -> None:
-    from nuwrap_runtime.worker.application import Terminated
-
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the host kills what does not end within the grace
-    raise Terminated(143)
+def _add_logged(application: Application, document: dict[str, Any]) -> None:
+    """Add what the function logged; what it returned wins where both have a name."""
+    logged = application.journal.read()
+    document["outputs"] = {**logged.outputs, **document["outputs"]}
+    document["metrics"] = logged.metrics

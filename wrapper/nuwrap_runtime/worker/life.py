@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
@@ -12,6 +13,7 @@ import nuwrap_runtime
 from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.worker import msgpack, paths, protocol
 from nuwrap_runtime.worker.application import Application
+from nuwrap_runtime.worker.calls import Terminated
 from nuwrap_runtime.worker.connection import Connection, connect
 from nuwrap_runtime.worker.context import Logger
 from nuwrap_runtime.worker.spec import WorkerSpec, read_spec
@@ -29,12 +31,19 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     control = connect(options["control-socket-path"]) if options.get("control-socket-path") else None
     logger = Logger(connection.send)
     application = Application(spec, options, logger)
+    if spec.mode == "job":
+        signal.signal(signal.SIGTERM, application.caller.stop)
     try:
         seconds = start(application, spec, user_paths)
+    except Terminated:
+        raise
     except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included
         return report(application, exc)
-    connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
-    application.serve(connection, unpack)
+    try:
+        connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
+        application.serve(connection, unpack)
+    except (OSError, protocol.ProtocolError) as exc:
+        return lost(exc)
     if control:
         control.close()
     return 0
@@ -68,6 +77,13 @@ def report(application: Application, exc: BaseException) -> int:
         print_traceback(exc)
     application.logger.critical_with(f"{failure.type}: {failure.message}", failure=failure.to_document())
     return EXIT_CODES.get(failure.phase, 5)
+
+
+def lost(exc: Exception) -> int:
+    """Say on standard error, all that is left, that nobody hears the worker any more; return 1."""
+    if sys.stderr:
+        print(f"nuwrap: the worker's connection to its host is lost ({exc}); it ends", file=sys.stderr)
+    return 1
 
 
 def _warn_of_shadows(application: Application, spec: WorkerSpec, user_paths: list[str]) -> None:

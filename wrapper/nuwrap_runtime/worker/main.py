@@ -13,7 +13,7 @@ def prepare_imports() -> None:
     """Make `nuwrap_runtime` the one beside this file, and take this script's folder from sys.path."""
     here = os.path.dirname(os.path.abspath(__file__))
     ours = os.path.dirname(os.path.dirname(here))
-    sys.path[:] = [ours] + [path for path in sys.path if path not in ("", here)]
+    sys.path[:] = [ours] + [path for path in sys.path if path not in ("", here, os.path.realpath(here))]
     from nuwrap_runtime.worker import paths
 
     paths.arrange(os.getcwd())  # the standard library first, before any of it is needed

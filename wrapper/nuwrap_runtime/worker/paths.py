@@ -14,7 +14,6 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = os.path.dirname(PACKAGE)
 TREE = os.path.dirname(OURS)
 
-
 _AT_START = list(sys.path)
 
 
@@ -34,7 +33,7 @@ def arrange(root: str, pythonpath: Optional[str] = None) -> list[str]:
     `pythonpath` is the user's PYTHONPATH where a host held it back; it is put back into the environment, so that
     what the user's code starts finds it. Without one the variable itself tells which entries are the user's.
     """
-    if pythonpath is not None:
+    if pythonpath:
         os.environ["PYTHONPATH"] = pythonpath
     given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     standard = standard_paths()
@@ -54,7 +53,7 @@ def rival_version(user: list[str], version: str) -> str:
         if not os.path.isfile(init) or os.path.dirname(init) == PACKAGE:
             continue
         with open(init, encoding="utf-8", errors="replace") as stream:
-            found = [line.split('"')[1] for line in stream if line.startswith('__version__ = "')]
-        if found and found[0] != version:
-            return found[0]
+            given = [line.partition("=")[2].strip(" \t\n'\"") for line in stream if line.startswith("__version__")]
+        if given[:1] != [version]:
+            return given[0] if given else "of an unknown version"
     return ""

@@ -17,15 +17,22 @@ MESSAGE_CHARACTERS = 20_000
 
 def failure_of(exc: BaseException, phase: str, root: str) -> Failure:
     """Return the failure of the user's exception: his frames with files relative to the source root."""
-    exit_code = exc.code if isinstance(exc, SystemExit) else None
-    code = 0 if exit_code is None else exit_code if isinstance(exit_code, int) else 1
     return Failure(
         phase=phase,
         type=_type_name(exc),
         message=_message(exc),
-        frames=_frames(exc, root),
-        exit=code if isinstance(exc, SystemExit) else None,
+        frames=frames_of(exc, root),
+        exit=exit_code(exc) if isinstance(exc, SystemExit) else None,
     )
+
+
+def exit_code(exc: Optional[BaseException]) -> int:
+    """Return the code that a script which ends this way has."""
+    if not isinstance(exc, SystemExit):
+        return 0 if exc is None else 1
+    if exc.code is None:
+        return 0
+    return exc.code if isinstance(exc.code, int) else 1
 
 
 def print_traceback(exc: BaseException) -> None:
@@ -34,7 +41,7 @@ def print_traceback(exc: BaseException) -> None:
         lines = traceback.format_exception(type(exc), exc, user_part(exc.__traceback__))
         sys.stderr.write("".join(lines))
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # closed, or set to None, by the user's code
+    except Exception:  # noqa: BLE001, S110 - closed or replaced by the user's code, whose __str__ may raise too
         pass
 
 
@@ -46,22 +53,23 @@ def user_part(tb: Optional[TracebackType]) -> Optional[TracebackType]:
     return rest or tb
 
 
-def _is_ours(filename: str) -> bool:
-    importing = os.path.join("importlib", "__init__.py")
-    return filename.startswith((PACKAGE, "<frozen importlib")) or filename.endswith(importing)
-
-
-def _frames(exc: BaseException, root: str) -> tuple[dict[str, Any], ...]:
+def frames_of(exc: BaseException, root: str) -> tuple[dict[str, Any], ...]:
+    """Return the user's frames, outermost first; of an endless recursion both ends."""
     found = traceback.extract_tb(user_part(exc.__traceback__))
     kept = [frame for frame in found if not _is_ours(frame.filename)]
     if isinstance(exc, SyntaxError) and exc.filename and exc.lineno:
         kept.append(traceback.FrameSummary(exc.filename, exc.lineno, "<module>", line=(exc.text or "").strip()))
-    if len(kept) > FRAMES:  # an endless recursion: both ends say more than the middle
+    if len(kept) > FRAMES:
         kept = kept[: FRAMES // 2] + kept[-FRAMES // 2 :]
     return tuple(
         {"file": _relative(one.filename, root), "line": one.lineno or 0, "function": one.name, "code": one.line or ""}
         for one in kept
     )
+
+
+def _is_ours(filename: str) -> bool:
+    importing = os.path.join("importlib", "__init__.py")
+    return filename.startswith((PACKAGE + os.sep, "<frozen importlib")) or filename.endswith(importing)
 
 
 def _relative(filename: str, root: str) -> str:
@@ -71,12 +79,13 @@ def _relative(filename: str, root: str) -> str:
 
 def _type_name(exc: BaseException) -> str:
     kind = type(exc)
-    return (
-        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    is_plain = kind.__module__ in ("builtins", "__main__")
+    return kind.__qualname__ if is_plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _message(exc: BaseException) -> str:
+    if isinstance(exc, SystemExit) and (exc.code is None or isinstance(exc.code, int)):
+        return f"the function called sys.exit({'' if exc.code is None else exc.code})"
     try:
         text = str(exc)
     except Exception as inner:  # noqa: BLE001 - a user's __str__ may raise anything

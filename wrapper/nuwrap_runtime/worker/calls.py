@@ -1,0 +1,94 @@
+"""Calling the user's code: what a call leaves to be run is run, a child that it forked ends, a stop reaches it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any, Callable, Optional
+
+
+class Terminated(SystemExit):
+    """SIGTERM, raised where the user's code is, so that his `finally` and `with` blocks run."""
+
+
+class Caller:
+    """One worker's calls, all in one event loop: what init_function opened in it stays usable."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop: Any = None
+        self._task: Any = None
+        self._is_stopping = False
+
+    def call(self, function: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """Return what the function returns; a coroutine's value, a generator's values as a list.
+
+        A child that the function forked does not come back from here: the answer is its parent's.
+        """
+        try:
+            value = self._finish(function(*positional, **named))
+        except BaseException as exc:
+            self._end_child(exc)
+            raise
+        self._end_child(None)
+        return value
+
+    def stop(self, _number: int, _frame: Optional[FrameType]) -> None:
+        """Cancel the coroutine under way, else raise Terminated: the handler of SIGTERM.
+
+        Once: the host kills what does not end within the grace.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._is_stopping = True
+        if self._task is None:
+            raise Terminated(143)
+        self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _finish(self, value: Any) -> Any:
+        if inspect.isgenerator(value):
+            return list(value)
+        if inspect.isasyncgen(value):
+            return self._run_async(_collect(value))
+        return self._run_async(_await(value)) if inspect.isawaitable(value) else value
+
+    def _run_async(self, coroutine: Any) -> Any:
+        import asyncio
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        self._task = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError as exc:
+            if self._is_stopping:
+                raise Terminated(143) from exc
+            raise
+        finally:
+            self._task = None
+
+    def _end_child(self, exc: Optional[BaseException]) -> None:
+        if os.getpid() == self._pid:
+            return
+        from nuwrap_runtime.worker.tracebacks import exit_code, print_traceback
+
+        if exc is not None and not isinstance(exc, SystemExit):
+            print_traceback(exc)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):  # closed, or set to None, by the user's code
+                pass
+        os._exit(exit_code(exc))
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _collect(values: Any) -> list[Any]:
+    return [value async for value in values]

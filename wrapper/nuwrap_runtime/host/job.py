@@ -6,8 +6,10 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -18,8 +20,9 @@ from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workers import EXIT_CODES, TimedOut, Worker, WorkerEnded
 from nuwrap_runtime.host.workspace import Workspace, socket_folder
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.result import COMPLETED, ERROR, STOPPED, TERMINATION_BYTES, Failure, Result, shorten
-from nuwrap_runtime.worker.protocol import ProtocolError, make_event
+from nuwrap_runtime.result import API, COMPLETED, ERROR, SCHEMA, STOPPED, TERMINATION_BYTES, Failure, Result, shorten
+from nuwrap_runtime.schema import faults
+from nuwrap_runtime.worker.protocol import ProtocolError, Reply, make_event
 
 TERMINATION_LOG = "/dev/termination-log"
 RESULT, OUTPUTS = "result.json", "outputs"
@@ -46,8 +49,9 @@ def run_job(launch: Launch, workspace: Workspace, environ: Mapping[str, str], re
     except NuwrapError as exc:
         report.error(str(exc))
         outcome = Outcome(exc.exit_code, failure=Failure(exc.phase, type(exc).__name__, str(exc)))
-    result = _result(launch, outcome, prepared, report, started)
-    write_result(folder, result, report)
+    with _undisturbed():
+        result = _result(launch, outcome, prepared, report, started)
+        write_result(folder, result, report)
     return result.exit_code
 
 
@@ -64,37 +68,41 @@ def open_outputs(folder: str, run: str) -> None:
     Raises OutputsError when it holds another run's result, or an `outputs` that no run of ours made.
     """
     outputs, document = os.path.join(folder, OUTPUTS), os.path.join(folder, RESULT)
-    marker = os.path.join(outputs, ".run")
+    marker = os.path.join(folder, ".run")  # written first: whenever this process is killed, the next one knows
     owner = _read_text(marker)
     if os.path.isdir(outputs) and owner != run:
         whose = f"of run {owner!r}" if owner else "that no run made"
         raise OutputsError(f"output_path {folder!r} has a folder {OUTPUTS!r} {whose}; name a folder of its own")
     try:
+        os.makedirs(folder, exist_ok=True)
+        with open(marker, "w", encoding="utf-8") as stream:
+            stream.write(run)
         shutil.rmtree(outputs, ignore_errors=True)
         os.makedirs(outputs)
         if os.path.exists(document):
             os.unlink(document)
-        with open(marker, "w", encoding="utf-8") as stream:
-            stream.write(run)
     except OSError as exc:
         raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
 
 
 def write_result(folder: str, result: Result, report: Report) -> None:
-    """Write `result.json` whole or not at all, and the short form where Kubernetes looks for it; secrets masked."""
+    """Write `result.json` whole or not at all, and the short form where Kubernetes looks for it; secrets masked.
+
+    Half of a surrogate pair is written as JSON's escape, so that any text of the user's can be read back.
+    """
     document = masked(result.to_document(), report)
     path = os.path.join(folder, RESULT)
     try:
         os.makedirs(folder, exist_ok=True)
-        with open(path + ".part", "w", encoding="utf-8") as stream:
+        with open(path + ".part", "w", encoding="utf-8", errors="backslashreplace") as stream:
             json.dump(document, stream, ensure_ascii=False, indent=1)
             stream.write("\n")
         os.replace(path + ".part", path)
+        if os.path.exists(TERMINATION_LOG):
+            with open(TERMINATION_LOG, "wb") as log:
+                log.write(shorten(document, TERMINATION_BYTES))
     except OSError as exc:
-        report.error(f"the result cannot be written to {path!r}: {exc.strerror}")
-    if os.path.exists(TERMINATION_LOG):
-        with open(TERMINATION_LOG, "wb") as log:
-            log.write(shorten(document, TERMINATION_BYTES))
+        report.error(f"the result cannot be written to {exc.filename!r}: {exc.strerror}")
 
 
 def masked(value: Any, report: Report) -> Any:
@@ -114,8 +122,8 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
             report.add_seconds(_start_seconds(worker))
             report.phase = "handler"
             reply = worker.ask(make_event(trigger=("job", "job")), timeout_s=launch.timeout_s)
-            outcome = _answered(json.loads(reply.body), report)
-            worker.close(linger_s=launch.grace_s)
+            outcome = _answered(reply, report)
+            _close(worker, launch)
         except WorkerEnded as exc:
             report.error(exc.failure.message)
             return Outcome(exc.exit_code, failure=exc.failure)
@@ -125,7 +133,7 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
             report.note(f"stopping; up to {launch.grace_s:g} s for the function to end")
             worker.terminate(launch.grace_s)
             raise
-        except (ProtocolError, ValueError) as exc:
+        except (ProtocolError, ValueError, TypeError, KeyError) as exc:  # by the user's code, on our socket
             raise OutputsError(f"the worker's answer cannot be read: {exc}") from exc
         finally:
             worker.close()
@@ -139,7 +147,19 @@ def _start_seconds(worker: Worker) -> dict[str, float]:
     return {"start": max(0.0, time.perf_counter() - begin - sum(told.values())), **told}
 
 
-def _answered(document: Mapping[str, Any], report: Report) -> Outcome:
+def _close(worker: Worker, launch: Launch) -> None:
+    """Let the process end by itself, threads and exit handlers included; a stop cannot undo the answer any more."""
+    try:
+        worker.close(linger_s=launch.grace_s)
+    except Stopped:
+        worker.close()
+
+
+def _answered(reply: Reply, report: Report) -> Outcome:
+    document = json.loads(reply.body)
+    wrong = faults({"api": API, "state": COMPLETED, "exit_code": 0, **document}, SCHEMA) if reply.status == 200 else []
+    if reply.status != 200 or wrong:
+        raise OutputsError(f"the worker's answer is none: {'; '.join(wrong) or document['error']}")
     report.add_seconds(document.get("seconds", {}))
     report.warnings += document.get("warnings", [])
     found = document.get("failure")
@@ -182,6 +202,17 @@ def _result(launch: Launch, outcome: Outcome, prepared: Optional[Prepared], repo
         return result
     source = {"code_src": launch.code_src, "revision": prepared.revision}
     return replace(result, source=source, requirements=prepared.requirements, python=prepared.python)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore stops: what has ended is written down."""
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        yield
+    finally:
+        for number, action in before:
+            signal.signal(number, action)
 
 
 def _read_text(path: str) -> str:

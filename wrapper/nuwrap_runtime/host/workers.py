@@ -25,6 +25,7 @@ MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 POLL_SECONDS = 0.05  # only where there is no pidfd (macOS)
 PR_SET_PDEATHSIG = 1
 READ_BYTES = 256 * 1024
+END_SECONDS = 5.0  # from the end of its event socket to the end of the process
 
 
 class TimedOut(Exception):
@@ -96,6 +97,9 @@ class Worker:
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         try:
+            if self._event is None:  # it has not come that far
+                self._linger(deadline)
+                return self._has_exited()
             while time.monotonic() < deadline:
                 self._wait_line(b"", deadline, phase="handler")
         except WorkerEnded:
@@ -112,9 +116,7 @@ class Worker:
             if peer:
                 peer.close()
         self._event = self._control = None
-        deadline = time.monotonic() + linger_s
-        while not self._has_exited() and time.monotonic() < deadline:
-            self._wait_exit(min(deadline - time.monotonic(), 1.0))
+        self._linger(time.monotonic() + linger_s)
         kill_group(self.pid)  # before the leader is reaped, so that the number cannot be another's yet
         self._process.wait()
         for listener in self._listeners:
@@ -177,10 +179,15 @@ class Worker:
 
     def _end(self, phase: str) -> WorkerEnded:
         """Say how the worker ended: by the failure it told, by a signal that was not ours, or by itself."""
-        while not self._has_exited():
-            self._wait_exit(1.0)
+        self._linger(time.monotonic() + END_SECONDS)
+        went_on = not self._has_exited()
         kill_group(self.pid)
         code = self._process.wait()
+        if went_on:
+            message = (
+                "the function's process closed its connection to nuwrap and went on (os.closerange?); it was killed"
+            )
+            return WorkerEnded(Failure(phase=phase, type="WorkerLost", message=message), 9)
         if self._failure:
             return WorkerEnded(self._failure, EXIT_CODES.get(self._failure.phase, 5))
         if code < 0:
@@ -201,6 +208,11 @@ class Worker:
         else:
             self._ended = self._process.poll() is not None
         return self._ended
+
+    def _linger(self, deadline: float) -> None:
+        """Wait until the process is over, or until the deadline."""
+        while not self._has_exited() and time.monotonic() < deadline:
+            self._wait_exit(min(deadline - time.monotonic(), 1.0))
 
     def _wait_exit(self, seconds: float) -> None:
         if self._pidfd < 0:
@@ -255,8 +267,14 @@ def _die_with_parent() -> Optional[Callable[[], None]]:
     """Return what makes the worker end when the host is killed (Linux); its children see the sockets' end."""
     if not sys.platform.startswith("linux"):
         return None
-    library = ctypes.CDLL(None)
-    return lambda: library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    library, host = ctypes.CDLL(None), os.getpid()
+
+    def in_child() -> None:
+        library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != host:  # it was killed before this line
+            os._exit(1)
+
+    return in_child
 
 
 def _pidfd(pid: int) -> int:

@@ -1,5 +1,5 @@
-"""The launch document: all that a container, a pod or a laptop must do, as one JSON value. Knows no file but what it
-is told to read.
+"""The launch document: all that a container, a pod or a laptop must do, as one JSON value. Knows no file and no
+variable: `host/arguments.py` reads those.
 
 `SCHEMA` is the one place where a key is described: it checks a document, names the flags and the `NUWRAP_*`
 variables, and is published as `docs/schemas/launch.v1.json`.
@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import base64 as base64_codec
 import binascii
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from nuwrap_runtime.errors import LaunchError
-from nuwrap_runtime.schema import did_you_mean, faults, show
+from nuwrap_runtime.schema import faults, show, value_faults
 
 API = "nuwrap/v1"
-DOCUMENT_BYTES = 16 * 1024 * 1024
+FAULTS_SHOWN = 40
 
-_PART = r"[A-Za-z_][\w-]*"
-HANDLER = rf"^(?:{_PART}(?:\.{_PART})*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?|[A-Za-z_]\w*)$"
-INIT_FUNCTION = rf"^(?:{_PART}(?:\.{_PART})*:)?[A-Za-z_]\w*$"
+# Names as Python has them, letters of any script; an editor that reads the published schema may know ASCII only.
+_PART = r"[^\W\d][\w-]*"
+_NAME = r"[^\W\d]\w*"
+HANDLER = rf"^(?:{_PART}(?:\.{_PART})*:{_NAME}(?:\.{_NAME})?|{_NAME})$"
+INIT_FUNCTION = rf"^(?:{_PART}(?:\.{_PART})*:)?{_NAME}$"
 STORE_KEY = r"^store://[\w.-]+/(?:dataitem|artifact|model)/[\w.+-]+/[\w.-]+(?::[\w.-]+)?$"
 NAME = r"^[A-Za-z0-9](?:[\w.-]{0,126}[A-Za-z0-9])?$"
 SECRET_NAME = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # noqa: S105 - a file name too, so never "." or ".."
@@ -30,10 +32,12 @@ IDENTIFIER = r"^[^\W\d]\w*$"
 
 _VALUES = {"type": "object", "propertyNames": {"pattern": IDENTIFIER, "x-form": "a Python name"}}
 _KEY = {"type": "string", "pattern": STORE_KEY, "x-form": "store://project/dataitem|artifact|model/kind/name:id"}
-_COUNT = {"type": "integer", "minimum": 1}
+_COUNT = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}  # whole numbers that every JSON reader keeps
 _PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
-_SECONDS = {"type": "number", "exclusiveMinimum": 0, "x-allowed": "seconds, more than 0"}
+# 23 days: epoll and poll take 2**31 - 1 milliseconds at most.
+_SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 2_000_000, "x-allowed": "seconds, more than 0"}
 _TEXT = {"type": "string", "minLength": 1}
+_LINE = {**_TEXT, "maxLength": 4096, "pattern": r"^[^\x00-\x1f\x7f]*$", "x-form": "one line of plain text"}
 _LABEL = {"type": "string", "pattern": NAME, "x-form": "letters, digits, '.', '_' and '-', 128 at most"}
 
 
@@ -47,17 +51,19 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "project": {**_LABEL, "description": "project of the function"},
     "function": {**_LABEL, "description": "name of the function"},
     "run": {**_LABEL, "description": "id of the run; made when missing"},
-    "code_src": {**_TEXT, "maxLength": 4096, "description": "where the code is: a path, or an address with a scheme"},
+    "code_src": {**_LINE, "description": "where the code is: a path, or an address with a scheme"},
     "code": {**_TEXT, "description": "the code itself, becomes main.py"},
     "base64": {**_TEXT, "description": "the code itself as base64 of UTF-8 text, becomes main.py"},
     "handler": {
         "type": "string",
+        "maxLength": 512,
         "pattern": HANDLER,
         "x-form": "[module:]function, as 'f', 'pkg.mod:f' or 'mod:Class.method'",
         "description": "the function to call",
     },
     "init_function": {
         "type": "string",
+        "maxLength": 512,
         "pattern": INIT_FUNCTION,
         "x-form": "[module:]function",
         "description": "called once before the first event, with `context` and `init_parameters`",
@@ -78,7 +84,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
             **_closed(
                 {
                     "kind": _TEXT,
-                    "path": {**_TEXT, "maxLength": 4096},
+                    "path": {**_LINE},
                     "spec": {"type": "object"},
                     "metadata": {"type": "object"},
                 }
@@ -87,19 +93,24 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         },
         "description": "what each store:// key in use means: kind and path",
     },
-    "output_path": {**_TEXT, "maxLength": 4096, "description": "folder or address that gets outputs and result.json"},
+    "output_path": {**_LINE, "description": "folder or address that gets outputs and result.json"},
     "serve": {
         **_closed({"port": _PORT, "admin_port": _PORT, "workers": _COUNT, "max_inflight": _COUNT}),
         "description": "ports and sizes of a service",
     },
-    "python": {**_TEXT, "description": "the user's interpreter, a path or a name on PATH; default python3"},
+    "python": {**_LINE, "description": "the user's interpreter, a path or a name on PATH; default python3"},
     "binding": {
         "enum": ["auto", "nuclio", "names"],
         "description": "how arguments reach the handler: nuclio is (context, event) by position",
     },
     "concurrency": {**_COUNT, "maximum": 1024, "description": "events at once in an async handler's worker"},
     "timeout_s": {**_SECONDS, "description": "longest time of one call; none by default"},
-    "grace_s": {"type": "number", "minimum": 0, "description": "time to end after a stop; 30 by default"},
+    "grace_s": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 2_000_000,
+        "description": "time to end after a stop; 30 by default",
+    },
     "limits": {
         **_closed({"bytes": _COUNT, "files": _COUNT, "ratio": _COUNT, "seconds": _SECONDS}),
         "description": "most that a source may have and take",
@@ -116,9 +127,9 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "network": {
         **_closed(
             {
-                "index": {"type": "array", "items": _TEXT, "maxItems": 16},
-                "ca": _TEXT,
-                "proxies": {"type": "object", "additionalProperties": _TEXT},
+                "index": {"type": "array", "items": _LINE, "maxItems": 16},
+                "ca": _LINE,
+                "proxies": {"type": "object", "additionalProperties": _LINE},
             }
         ),
         "description": "package indexes, CA file and proxies for fetching and installing",
@@ -222,11 +233,15 @@ def parse_launch(document: Any) -> Launch:
 
     Raises LaunchError with all faults of the document at once, one a line, each with its path and what is allowed.
     """
-    wrong = faults(document, SCHEMA)
-    if isinstance(document, dict):
-        wrong += _source_faults(document) + _input_faults(document) + _handler_hint(document)
+    wrong = value_faults(document)
+    if not wrong:  # what is no JSON, or nested without end, is not looked at any further
+        wrong = faults(document, SCHEMA)
+        if isinstance(document, dict):
+            wrong += _source_faults(document) + _input_faults(document) + _handler_hints(document)
     if wrong:
-        raise LaunchError("the launch document is not valid:\n" + "\n".join(f"  {line}" for line in wrong))
+        more = [f"… and {len(wrong) - FAULTS_SHOWN} more"] if len(wrong) > FAULTS_SHOWN else []
+        lines = [f"  {line}" for line in (*wrong[:FAULTS_SHOWN], *more)]
+        raise LaunchError("the launch document is not valid:\n" + "\n".join(lines))
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
     }
@@ -241,70 +256,6 @@ def _frozen(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
 
 
-def read_launch(flags: Mapping[str, str], environ: Mapping[str, str], *, launch_file: str = "") -> Launch:
-    """Return the launch that a start asks for: flags over `NUWRAP_*` variables over the document.
-
-    The document is `launch_file`, else `$NUWRAP_LAUNCH` (JSON, or `@FILE`), else made of flags and variables alone.
-    `flags` maps a key of `FIELDS` to its text: plain for a string, JSON for all others.
-    """
-    document = _find_document(launch_file, environ)
-    given = {key: environ[name] for name, key in VARIABLES.items() if environ.get(name)}
-    given.update(flags)
-    for key, text in given.items():
-        document[key] = _parse_text(key, text)
-    sources = [key for key in ("code_src", "code", "base64") if key in given]
-    if sources:  # a source by flag or variable takes the place of the document's, whatever its form
-        for key in ("code_src", "code", "base64"):
-            if key not in sources:
-                document.pop(key, None)
-    document.setdefault("api", API)
-    return parse_launch(document)
-
-
-def _find_document(launch_file: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    text = environ.get("NUWRAP_LAUNCH", "")
-    if launch_file:
-        text, origin = _read_file(launch_file), launch_file
-    elif text.startswith("@"):
-        text, origin = _read_file(text[1:]), text[1:]
-    else:
-        origin = "$NUWRAP_LAUNCH"
-    if not text:
-        return {}
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise LaunchError(f"{origin} is not JSON: {exc}") from exc
-    if not isinstance(document, dict):
-        raise LaunchError(f"{origin}: {show(document)} is not a mapping; a launch document starts with '{{'")
-    if "api" not in document:
-        raise LaunchError(f"{origin}: key 'api' is missing; this version reads \"api\": {API!r}")
-    return document
-
-
-def _read_file(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read(DOCUMENT_BYTES + 1)
-        if len(data) > DOCUMENT_BYTES:
-            raise LaunchError(f"launch document {path!r} has more than {DOCUMENT_BYTES} bytes")
-        return data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise LaunchError(f"cannot read the launch document {path!r}: {exc}") from exc
-
-
-def _parse_text(key: str, text: str) -> Any:
-    if key not in FIELDS:
-        raise LaunchError(f"unknown key {key!r}{did_you_mean(key, list(FIELDS))}")
-    if FIELDS[key].get("type", "string") == "string":
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        kind = FIELDS[key]["type"]
-        raise LaunchError(f"{key}: {show(text)} is not JSON ({exc}); allowed: a JSON {kind}") from exc
-
-
 def _source_faults(document: Mapping[str, Any]) -> list[str]:
     given = [key for key in ("code_src", "code", "base64") if key in document]
     if not given:
@@ -315,11 +266,13 @@ def _source_faults(document: Mapping[str, Any]) -> list[str]:
 
 
 def _base64_faults(text: Any) -> list[str]:
+    if not isinstance(text, str) or not text:  # the schema says that already
+        return []
     try:
-        decode_base64(text)
-    except (ValueError, TypeError) as exc:
+        code = decode_base64(text)
+    except ValueError as exc:
         return [f"base64: {show(text)} is not base64 of UTF-8 text ({exc})"]
-    return []
+    return [] if code else [f"base64: {show(text)} holds no code"]
 
 
 def decode_base64(text: str) -> str:
@@ -343,12 +296,18 @@ def _input_faults(document: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _handler_hint(document: Mapping[str, Any]) -> list[str]:
-    handler = document.get("handler")
-    if not isinstance(handler, str) or handler.count(".") == 0 or ":" in handler:
-        return []
-    module, _, name = handler.rpartition(".")
-    return [f"handler: write {module.replace('/', '.') + ':' + name!r} for function {name!r} of module {module!r}"]
+def _handler_hints(document: Mapping[str, Any]) -> list[str]:
+    """Say what was meant where a function is written as a path (`pkg/m.py:f`) or with dots alone (`pkg.m.f`)."""
+    found = []
+    for key, form in (("handler", HANDLER), ("init_function", INIT_FUNCTION)):
+        text = document.get(key)
+        if not isinstance(text, str) or re.search(form, text):
+            continue
+        place, _, name = text.rpartition(":") if ":" in text else text.rpartition(".")
+        meant = place.removesuffix(".py").replace("/", ".") + ":" + name
+        if re.search(form, meant) and not meant.endswith("\n"):
+            found.append(f"{key}: did you mean {meant!r}?")
+    return found
 
 
 def _plain(value: Any, default: Any) -> Any:

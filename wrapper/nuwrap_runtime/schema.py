@@ -14,6 +14,10 @@ from typing import Any, Callable
 
 Schema = Mapping[str, Any]
 
+DEPTH = 100
+DIGITS = 4000  # Python reads and writes whole numbers of 4,300
+
+_PLAIN_NAME = re.compile(r"[\w$:/.+-]{1,200}\Z")
 _NAMES = {
     "string": "a string",
     "integer": "a whole number",
@@ -39,6 +43,36 @@ def faults(value: Any, schema: Schema, path: str = "") -> list[str]:
     return found
 
 
+def value_faults(value: Any, path: str = "", depth: int = 0) -> list[str]:
+    """List what keeps `value` from being JSON that every reader takes: other types, NaN, half characters, depth.
+
+    Tuples pass as lists. A list of faults stops at the depth that it complains of.
+    """
+    where = path or "document"
+    if isinstance(value, str):
+        return [f"{where}: {show(value)} has half a character (a lone surrogate)"] if not is_text(value) else []
+    if value is None or isinstance(value, int):
+        return [f"{where}: has more than {DIGITS} digits"] if value and value.bit_length() > DIGITS * 3.32 else []
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [f"{where}: {show(value)} is not a number that JSON has"]
+    if not isinstance(value, (dict, list, tuple)):
+        return [f"{where}: {show(value)} is a {type(value).__name__}; allowed: values that JSON has"]
+    if depth >= DEPTH:
+        return [f"{where}: is nested more than {DEPTH} levels deep"]
+    if isinstance(value, dict):
+        return [fault for name, item in value.items() for fault in _member_faults(name, item, path, depth)]
+    return [fault for i, item in enumerate(value) for fault in value_faults(item, f"{path}[{i}]", depth + 1)]
+
+
+def is_text(text: str) -> bool:
+    """Tell whether the text can be written as UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def did_you_mean(name: str, known: list[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known name, else an empty string."""
     from difflib import get_close_matches
@@ -48,9 +82,18 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 
 def show(value: Any) -> str:
-    """Return the value as an error message quotes it: one line, cut at 80 characters."""
-    text = repr(value)
+    """Return the value as an error message quotes it: one line, cut at 80 characters, never an error of its own."""
+    try:
+        text = repr(value[:80] + "..." if isinstance(value, str) and len(value) > 80 else value)
+    except (RecursionError, ValueError):  # too deep, or a whole number of more digits than Python writes
+        return f"this {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _member_faults(name: Any, item: Any, path: str, depth: int) -> list[str]:
+    where = _join(path, str(name))
+    wrong = [] if isinstance(name, str) and is_text(name) else [f"{where}: {show(name)} as a name is not text"]
+    return wrong + value_faults(item, where, depth + 1)
 
 
 def _line(path: str, wrong: str, schema: Schema) -> str:
@@ -62,14 +105,15 @@ def _type_fault(value: Any, expected: Any) -> str:
     kinds = [expected] if isinstance(expected, str) else list(expected or ())
     if not kinds or any(_is(value, kind) for kind in kinds):
         return ""
-    return f"{show(value)} is not {' or '.join(_NAMES[kind] for kind in kinds)}"
+    allowed = " or ".join(_NAMES[kind] for kind in kinds)
+    return f"null is not {allowed}; leave it out instead" if value is None else f"{show(value)} is not {allowed}"
 
 
 def _is(value: Any, kind: str) -> bool:
     if kind in ("integer", "number") and isinstance(value, bool):
         return False
     if kind == "number":
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     python: Any = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict, "null": type(None)}
     return isinstance(value, python[kind])
 
@@ -94,11 +138,11 @@ def _bounds(value: Any, schema: Schema) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return []
     if "minimum" in schema and value < schema["minimum"]:
-        return [f"{value} is less than {schema['minimum']}"]
+        return [f"{show(value)} is less than {schema['minimum']}"]
     if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
-        return [f"{value} is not more than {schema['exclusiveMinimum']}"]
+        return [f"{show(value)} is not more than {schema['exclusiveMinimum']}"]
     if "maximum" in schema and value > schema["maximum"]:
-        return [f"{value} is more than {schema['maximum']}"]
+        return [f"{show(value)} is more than {schema['maximum']}"]
     return []
 
 
@@ -107,7 +151,7 @@ def _size(value: Any, schema: Schema) -> list[str]:
         return ["is empty"]
     if isinstance(value, str) and len(value) > schema.get("maxLength", math.inf):
         return [f"has {len(value)} characters, {schema['maxLength']} at most"]
-    if isinstance(value, (list, dict)) and len(value) > schema.get("maxItems", math.inf):
+    if isinstance(value, list) and len(value) > schema.get("maxItems", math.inf):
         return [f"has {len(value)} entries, {schema['maxItems']} at most"]
     return []
 
@@ -133,4 +177,6 @@ def _object_faults(value: dict[str, Any], schema: Schema, path: str) -> list[str
 
 
 def _join(path: str, name: str) -> str:
+    if not _PLAIN_NAME.match(name):  # a line break or an escape sequence in a key must not shape our message
+        return f"{path}[{show(name)}]"
     return f"{path}.{name}" if path else name

@@ -17,9 +17,10 @@ from typing import Callable, Optional
 from nuwrap_runtime import __version__
 from nuwrap_runtime.errors import NuwrapError, Stopped
 from nuwrap_runtime.host import credentials, prepare
+from nuwrap_runtime.host.arguments import read_launch
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import Workspace, open_workspace
-from nuwrap_runtime.launch import FIELDS, Launch, flag_names, read_launch
+from nuwrap_runtime.launch import FIELDS, Launch, flag_names
 
 PR_SET_DUMPABLE = 4
 

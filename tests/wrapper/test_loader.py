@@ -22,7 +22,7 @@ def fails(worker):
         peer = worker(code, **options).accept()
         with pytest.raises(WorkerGone) as gone:
             peer.wait(protocol.START)
-        failure = peer.logs()[-1]["with"]["failure"]
+        failure = peer.logs()[-1]["with"]["nuwrap_failure"]
         assert (gone.value.code, failure["phase"]) == (5, "load")
         return peer, failure
 

@@ -244,7 +244,7 @@ class TestStart:
         peer = worker("raise OSError('no luck')").accept()
         with pytest.raises(WorkerGone) as gone:
             peer.wait(protocol.START)
-        failure = peer.logs()[0]["with"]["failure"]
+        failure = peer.logs()[0]["with"]["nuwrap_failure"]
         assert (gone.value.code, failure["phase"], failure["message"]) == (5, "load", "no luck")
         assert "OSError: no luck" in peer.stderr()
 

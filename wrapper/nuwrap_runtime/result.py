@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 API = "nuwrap/v1"
 COMPLETED, ERROR, STOPPED = "COMPLETED", "ERROR", "STOPPED"
@@ -93,12 +94,18 @@ class Failure:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Failure:
-        """Return the failure of a worker's or host's JSON; keys of a later version are left out."""
-        return cls(**{key: document[key] for key in cls.__dataclass_fields__ if key in document})
+        """Return the failure of a worker's or host's JSON; keys of a later version are left out, what is missing is "".
+
+        A worker is the user's process and may say anything: what is no text becomes text.
+        """
+        known = {key: document[key] for key in cls.__dataclass_fields__ if key in document}
+        texts = {key: str(document.get(key, "")) for key in ("phase", "type", "message", "signal")}
+        return cls(**{**known, **texts})
 
     def to_document(self) -> dict[str, Any]:
-        """Return the JSON value, without what is empty."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, "", (), [])}
+        """Return the JSON value; what is empty is left out, but for phase, type and message."""
+        always = ("phase", "type", "message")
+        return {key: value for key, value in asdict(self).items() if key in always or value not in (None, "", (), [])}
 
 
 @dataclass(frozen=True)
@@ -130,38 +137,87 @@ class Result:
 
 
 def shorten(document: Mapping[str, Any], limit: int = TERMINATION_BYTES) -> bytes:
-    """Return the document as JSON of at most `limit` bytes of UTF-8, always valid.
+    """Return the document as JSON of at most `limit` bytes of UTF-8, always valid; `limit` is 512 at least.
 
-    What does not fit goes whole, in this order: requirements, results, seconds, frames, outputs, the end of the
-    message; `truncated` names what went.
+    What does not fit goes whole, in this order: requirements, results, seconds, frames, outputs, all but the failure
+    and the run, the end of the message, the rest; `truncated` names what went. A number that JSON has not is null.
     """
     short = {key: value for key, value in document.items() if value not in (None, "", [], {}, ())}
     if short.get("failure"):
         short["failure"] = dict(short["failure"])
     went: list[str] = []
-    for name in ("requirements", "results", "seconds", "frames", "outputs", "rest", "message"):
+    for drop in _DROPS:
         text = _dump(short)
         if len(text) <= limit:
             return text
-        _drop(short, name, over=len(text) - limit + 64)
-        went.append(name)
+        went += drop(short, len(text) - limit + 64)
         short["truncated"] = went
     return _dump(short)
 
 
-def _drop(document: dict[str, Any], name: str, *, over: int) -> None:
+_Drop = Callable[[dict[str, Any], int], list[str]]
+
+
+def _drop_key(name: str) -> _Drop:
+    return lambda document, _over: [name] if document.pop(name, None) is not None else []
+
+
+def _drop_frames(document: dict[str, Any], _over: int) -> list[str]:
+    return ["frames"] if document.get("failure", {}).pop("frames", None) is not None else []
+
+
+def _drop_rest(document: dict[str, Any], _over: int) -> list[str]:
+    """Drop all that does not say how the run ended; `truncated` has no room for names of any length."""
+    rest = sorted(set(document) - {"api", "state", "exit_code", "failure", "run", "truncated"})
+    for key in rest:
+        del document[key]
+    return [key for key in rest if key in SCHEMA["properties"]]
+
+
+def _cut_type(document: dict[str, Any], _over: int) -> list[str]:
     failure = document.get("failure", {})
-    if name == "frames":
-        failure.pop("frames", None)
-    elif name == "rest":
-        for key in set(document) - {"api", "state", "exit_code", "failure", "run", "truncated"}:
-            del document[key]
-    elif name == "message":
-        message = failure.get("message", "").encode("utf-8")
-        failure["message"] = message[: max(0, len(message) - over)].decode("utf-8", "ignore") + "…"
-    else:
-        document.pop(name, None)
+    long = [key for key in ("phase", "type", "signal") if len(failure.get(key, "")) > 100]
+    for key in long:  # a class may have a name of any length
+        failure[key] = failure[key][:100] + "…"
+    return long
+
+
+def _cut_message(document: dict[str, Any], over: int) -> list[str]:
+    failure = document.get("failure", {})
+    if not failure.get("message"):
+        return []
+    message = failure["message"].encode("utf-8", "replace")  # a byte of it takes at least one byte as JSON
+    failure["message"] = message[: max(0, len(message) - over)].decode("utf-8", "ignore") + "…"
+    return ["message"]
+
+
+def _drop_all(document: dict[str, Any], _over: int) -> list[str]:
+    return [name for name in ("failure", "run") if document.pop(name, None) is not None]
+
+
+_DROPS: Sequence[_Drop] = (
+    *(_drop_key(name) for name in ("requirements", "results", "seconds")),
+    _drop_frames,
+    _drop_key("outputs"),
+    _drop_rest,
+    _cut_type,
+    _cut_message,
+    _drop_all,
+)
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    options: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    try:
+        text = json.dumps(document, **options)
+    except ValueError:
+        text = json.dumps(_finite(document), **options)
+    return text.encode("utf-8", "replace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -123,7 +123,7 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
             report.phase = "handler"
             reply = worker.ask(make_event(trigger=("job", "job")), timeout_s=launch.timeout_s)
             outcome = _answered(reply, report)
-            _close(worker, launch)
+            worker.finish(launch.grace_s)
         except WorkerEnded as exc:
             report.error(exc.failure.message)
             return Outcome(exc.exit_code, failure=exc.failure)
@@ -145,14 +145,6 @@ def _start_seconds(worker: Worker) -> dict[str, float]:
     begin = time.perf_counter()
     told = dict(worker.wait_started())
     return {"start": max(0.0, time.perf_counter() - begin - sum(told.values())), **told}
-
-
-def _close(worker: Worker, launch: Launch) -> None:
-    """Let the process end by itself, threads and exit handlers included; a stop cannot undo the answer any more."""
-    try:
-        worker.close(linger_s=launch.grace_s)
-    except Stopped:
-        worker.close()
 
 
 def _answered(reply: Reply, report: Report) -> Outcome:

@@ -18,7 +18,8 @@ from typing import Any, Callable, Optional
 from nuwrap_runtime.errors import PlatformError, Stopped
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import kill_group
-from nuwrap_runtime.result import Failure
+from nuwrap_runtime.result import SCHEMA, Failure
+from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker import msgpack, protocol
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "worker", "main.py")
@@ -110,15 +111,28 @@ class Worker:
             self.close()
         return False
 
-    def close(self, linger_s: float = 0.0) -> None:
-        """Close the sockets, give the process `linger_s` to end by itself, then kill what is left of its group."""
+    def finish(self, grace_s: float) -> None:
+        """Tell the worker that there are no more events, hear it out for `grace_s`, then kill its group.
+
+        Its threads and exit handlers run until then, and may log.
+        """
+        try:
+            self._peer().shutdown(socket.SHUT_WR)
+            self._wait_line(b"", time.monotonic() + grace_s, phase="handler")
+        except (WorkerEnded, TimedOut, Stopped, OSError):  # its answer is here, so nothing of this changes the outcome
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the sockets and kill what is left of the process's group."""
         for peer in (self._event, self._control):
             if peer:
                 peer.close()
         self._event = self._control = None
-        self._linger(time.monotonic() + linger_s)
-        kill_group(self.pid)  # before the leader is reaped, so that the number cannot be another's yet
-        self._process.wait()
+        if self._process.returncode is None:  # before the leader is reaped: then the number may be another's
+            kill_group(self.pid)
+            self._process.wait()
         for listener in self._listeners:
             listener.close()
         if self._pidfd >= 0:
@@ -171,9 +185,12 @@ class Worker:
             record = json.loads(payload)
         except ValueError:
             return
+        if not isinstance(record, dict):  # written by the user's code, on our socket
+            return
         fields = record.get("with")
-        if isinstance(fields, dict) and isinstance(fields.get("failure"), dict):
-            self._failure = Failure.from_document(fields["failure"])
+        told = fields.get("nuwrap_failure") if isinstance(fields, dict) else None
+        if isinstance(told, dict) and not faults(told, SCHEMA["properties"]["failure"]):
+            self._failure = Failure.from_document(told)
         else:
             self._on_log(record)
 
@@ -190,6 +207,8 @@ class Worker:
             return WorkerEnded(Failure(phase=phase, type="WorkerLost", message=message), 9)
         if self._failure:
             return WorkerEnded(self._failure, EXIT_CODES.get(self._failure.phase, 5))
+        if code == 128 + signal.SIGTERM:  # its exit code after the user's `finally` blocks
+            code = -signal.SIGTERM
         if code < 0:
             return WorkerEnded(_killed(phase, -code), 128 - code)
         message = f"the function's process ended by itself with exit code {code}, without an answer (os._exit?)"

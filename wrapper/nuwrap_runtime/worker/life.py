@@ -75,7 +75,7 @@ def report(application: Application, exc: BaseException) -> int:
         from nuwrap_runtime.worker.tracebacks import print_traceback
 
         print_traceback(exc)
-    application.logger.critical_with(f"{failure.type}: {failure.message}", failure=failure.to_document())
+    application.logger.critical_with(f"{failure.type}: {failure.message}", nuwrap_failure=failure.to_document())
     return EXIT_CODES.get(failure.phase, 5)
 
 

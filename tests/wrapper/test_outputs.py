@@ -142,6 +142,15 @@ def test_loops_and_depth_are_errors_of_the_output(collect: Any) -> None:
         collect(deep, "a")
 
 
+def test_a_hundred_levels_are_the_most(collect: Any) -> None:
+    nested: Any = 1
+    for _ in range(100):
+        nested = [nested]
+    assert collect(nested).results == {"output_0": nested}
+    with pytest.raises(OutputsError, match="nested too deeply"):
+        collect([nested])
+
+
 def test_the_same_list_twice_is_no_loop(collect: Any) -> None:
     part = [1]
     assert collect({"a": part, "b": part}).results == {"output_0": {"a": [1], "b": [1]}}

@@ -85,9 +85,19 @@ def test_a_response_object_has_status_headers_and_event_id() -> None:
     assert reply == Reply("x", 404, "text/plain", {"X-A": 1}, "E")
 
 
-@pytest.mark.parametrize("value", [("a", "b"), (True, "x"), (100, "x"), (1000, "x"), (-1, "x")], ids=repr)
-def test_a_pair_without_a_status_is_an_error_of_the_function(value: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="no HTTP status"):
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (("a", "b"), TypeError),
+        ((True, "x"), TypeError),
+        ((100, "x"), ValueError),
+        ((1000, "x"), ValueError),
+        ((-1, "x"), ValueError),
+    ],
+    ids=repr,
+)
+def test_a_pair_without_a_status_is_an_error_of_the_function(value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="no HTTP status"):
         to_reply(value)
 
 
@@ -133,10 +143,10 @@ def test_an_exception_tells_the_client_neither_text_nor_traceback() -> None:
 
 
 def test_an_exception_that_only_looks_like_a_response_is_a_500() -> None:
-    class ApiError(Exception):
+    class ExceptionWithResponse(Exception):
         status_code, body, content_type = 403, "secret of the upstream", "text/plain"
 
-    assert exception_reply(ApiError(), "ID").status == 500
+    assert exception_reply(ExceptionWithResponse(), "ID").status == 500
 
 
 @needs_sdk

@@ -8,8 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
-from nuwrap_runtime.errors import NuwrapError
-from nuwrap_runtime.host import tree
+# A `tempfile.py` where we were started, or on PYTHONPATH, has no part in the launcher's own start.
+_STANDARD = [
+    path for path in sys.path if path in (os.path.dirname(os.__file__), os.path.dirname(os.__file__) + "/lib-dynload")
+]
+sys.path[:] = _STANDARD + [path for path in sys.path if path not in _STANDARD]
+
+from nuwrap_runtime.errors import NuwrapError  # noqa: E402
+from nuwrap_runtime.host import tree  # noqa: E402
 
 
 def main() -> None:

@@ -30,5 +30,5 @@ def check(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
             return exc.exit_code
         finally:
             worker.close()
-    print(json.dumps({**json.loads(reply.body), "revision": prepared.revision}, ensure_ascii=False))
+    print(json.dumps({**json.loads(reply.body), "revision": prepared.revision}))
     return 0

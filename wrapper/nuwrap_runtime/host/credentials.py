@@ -8,15 +8,29 @@ from collections.abc import Mapping, Sequence
 from nuwrap_runtime.launch import VARIABLES
 
 SOURCE_PREFIX = "NUWRAP_SOURCE_"
+SOURCE_FAMILIES = ("GIT_", "AWS_")
 FETCH_ONLY = ("GIT_TOKEN", "GIT_PASSWORD", "GIT_SSH_KEY", "GIT_ASKPASS", "SSH_ASKPASS")
+LINE_CHARACTERS = 8  # a shorter line of a key or a document is no secret by itself, and would mask half the log
 _VALUES = ("GIT_TOKEN", "GIT_PASSWORD", "GIT_SSH_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
+_ACCOUNTS = (
+    *("GIT_TOKEN", "GIT_USERNAME", "GIT_USER", "GIT_PASSWORD", "GIT_SSH_KEY"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
+)
+
+
 def fetch_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a fetching child gets: all of it, `NUWRAP_SOURCE_X` in place of a plain `X`."""
-    plain = {name: value for name, value in environ.items() if not name.startswith(SOURCE_PREFIX)}
-    given = {name: value for name, value in environ.items() if name.startswith(SOURCE_PREFIX)}
-    return {**plain, **{name[len(SOURCE_PREFIX) :]: value for name, value in given.items()}}
+    """Return what a fetching child gets: `NUWRAP_SOURCE_GIT_…` and `…_AWS_…` under their plain names.
+
+    Who is given so is one account: of a family that has any, no plain credential is left (a plain GIT_TOKEN would
+    win over NUWRAP_SOURCE_GIT_PASSWORD, a plain AWS_SESSION_TOKEN would spoil the other account's keys).
+    """
+    given = {name[len(SOURCE_PREFIX) :]: value for name, value in environ.items() if name.startswith(SOURCE_PREFIX)}
+    given = {name: value for name, value in given.items() if name.startswith(SOURCE_FAMILIES) and value}
+    replaced = {name for name in _ACCOUNTS if any(name[:4] == other[:4] for other in given if other in _ACCOUNTS)}
+    hidden = {name for name in environ if name in replaced or name.startswith(SOURCE_PREFIX)}
+    return {**{name: value for name, value in environ.items() if name not in hidden}, **given}
 
 
 def user_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -26,16 +40,18 @@ def user_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def secret_values(environ: Mapping[str, str], names: Sequence[str], folder: str) -> tuple[str, ...]:
-    """Return every value that no log line and no result may show."""
+    """Return every value that no log line and no result may show; of one with several lines, each line too."""
     found = [environ.get(name, "") for name in (*_VALUES, *names)]
     found += [environ.get(SOURCE_PREFIX + name, "") for name in _VALUES]
     found += [_read(os.path.join(folder, name)) for name in names]
-    return tuple({value.strip() for value in found if value.strip()})
+    whole = {value.strip() for value in found if value.strip()}
+    lines = {line.strip() for value in whole if "\n" in value for line in value.splitlines()}
+    return tuple(whole | {line for line in lines if len(line) >= LINE_CHARACTERS})
 
 
 def secrets_folder(environ: Mapping[str, str]) -> str:
     """Return the folder with a file for each secret: `$NUWRAP_SECRETS`, in containers /run/secrets."""
-    return environ.get("NUWRAP_SECRETS", "/run/secrets")
+    return environ.get("NUWRAP_SECRETS", "") or "/run/secrets"
 
 
 def _read(path: str) -> str:

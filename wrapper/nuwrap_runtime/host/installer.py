@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.credentials import user_environment
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.uv import find_uv
 
@@ -21,8 +22,12 @@ def install_locked(lock: str, target: str, version: str, environ: Mapping[str, s
     if uv:
         argv = [uv, "pip", "install", "--python", sys.executable, *common]
     else:
-        argv = [sys.executable, "-m", "pip", "install", "--implementation", "cp", *common]
-    done = run(Command(argv, {**environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, timeout_s=SECONDS))
+        argv = [sys.executable, "-I", "-m", "pip", "install", "--implementation", "cp", *common]
+    env = {**user_environment(environ), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    os.makedirs(target, exist_ok=True)
+    done = run(Command(argv, env, cwd=target, timeout_s=SECONDS))  # where we stand, a `pyproject.toml` may configure uv
+    if done.returncode == 1 and not uv and any("No module named pip" in line for line in done.log):
+        raise PlatformError(f"neither uv nor pip is there to set up the host's packages for {sys.executable!r}")
     if done.returncode:
         reason = "\n".join(done.log[-8:]) or f"exit code {done.returncode}"
         raise PlatformError(f"cannot set up the host's packages from {os.path.basename(lock)}:\n{reason}")

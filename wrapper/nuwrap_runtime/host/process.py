@@ -12,13 +12,17 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Callable, Optional, cast
+from typing import IO, Any, Callable, Optional, cast
 
 from nuwrap_runtime.errors import PlatformError
 
 MASK = "***"
+POLL_SECONDS = 0.05
+PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
+_LINE_END = re.compile(rb"[\r\n]+")  # progress bars end their lines with \r
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,16 @@ def run(command: Command, *, on_line: Callable[[str], None] = lambda _line: None
     """
     with tempfile.TemporaryFile() as output:
         process, pipe = _start(command, output)
-        timed_out, lines = False, []
+        timed_out, lines = False, deque[str](maxlen=keep_lines)
         try:
             for line in _lines(process, pipe, command.timeout_s):
-                lines.append(mask(line, command.redact))
-                del lines[:-keep_lines]
-                on_line(lines[-1])
-            process.wait()
+                shown = mask(line, command.redact)
+                lines.append(shown)
+                on_line(shown)
         except subprocess.TimeoutExpired:
             timed_out = True
         finally:
-            kill_group(process.pid)
+            kill_group(process.pid)  # before its leader is reaped, so that the number cannot be another's yet
             process.wait()
             pipe.close()
         output.seek(0)
@@ -73,6 +76,15 @@ def mask(text: str, secrets: Sequence[str]) -> str:
         if len(secret) >= 3:
             text = text.replace(secret, MASK)
     return text
+
+
+def mask_all(value: Any, secrets: Sequence[str]) -> Any:
+    """Return a JSON value with the secrets in all its texts and names replaced."""
+    if isinstance(value, str):
+        return mask(value, secrets)
+    if isinstance(value, Mapping):
+        return {mask(str(name), secrets): mask_all(item, secrets) for name, item in value.items()}
+    return [mask_all(item, secrets) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
@@ -94,25 +106,52 @@ def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes]
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-    except OSError as exc:
-        raise PlatformError(f"cannot start {command.argv[0]!r}: {exc.strerror}") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a zero byte in an argument
+        where = f" in {command.cwd!r}" if command.cwd else ""
+        raise PlatformError(f"cannot start {command.argv[0]!r}{where}: {getattr(exc, 'strerror', exc)}") from exc
     return process, cast("IO[bytes]", process.stderr)
 
 
 def _lines(process: subprocess.Popen[bytes], pipe: IO[bytes], timeout_s: Optional[float]) -> Iterator[str]:
     """Yield standard error's lines until the program ends; a child of it that keeps the pipe open is not waited for."""
     deadline = time.monotonic() + timeout_s if timeout_s else None
-    pending = b""
+    parts: list[bytes] = []
+    for data in _blocks(process, pipe, deadline):
+        if not _LINE_END.search(data):
+            parts.append(data)  # joined once, when the line ends: a long one costs no more than its length
+            continue
+        *lines, rest = _LINE_END.split(b"".join(parts) + data)
+        parts = [rest]
+        yield from (line.decode("utf-8", "replace") for line in lines if line)
+    if any(parts):
+        yield b"".join(parts).decode("utf-8", "replace")
+
+
+def _blocks(process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: Optional[float]) -> Iterator[bytes]:
+    """Yield what comes through the pipe while the program runs, and after its end what it has left in there."""
+    left, pause = PIPE_BYTES, 0.0005
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        while True:
+        while left > 0:
             if deadline and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired(process.args, timeout_s or 0)
-            ended = process.poll() is not None
-            data = os.read(pipe.fileno(), 65536) if selector.select(0 if ended else 0.05) else b""
-            *lines, pending = re.split(rb"[\r\n]+", pending + data)  # progress bars end their lines with \r
-            yield from (line.decode("utf-8", "replace") for line in lines if line)
-            if not data and ended:
-                break
-    if pending:
-        yield pending.decode("utf-8", "replace")
+                raise subprocess.TimeoutExpired(process.args, 0)
+            ended = has_ended(process)
+            data = os.read(pipe.fileno(), 65536) if selector.select(0 if ended else POLL_SECONDS) else None
+            if data:
+                yield data
+                left -= len(data) if ended else 0  # others may write on without end
+            elif ended:
+                return
+            elif data == b"":  # it closed its standard error, most likely because it ends
+                time.sleep(pause)
+                pause = min(2 * pause, POLL_SECONDS)
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether the program is over, without reaping it where the system can: its number stays taken."""
+    if process.returncode is not None or not hasattr(os, "waitid"):
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True

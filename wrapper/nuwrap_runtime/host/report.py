@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nuwrap_runtime.host.process import mask
+from nuwrap_runtime.host.process import mask, mask_all
 
 
 class Report:
@@ -65,7 +65,7 @@ class Report:
         fields = record.get("with") or {}
         more = f"  {json.dumps(fields, ensure_ascii=False)}" if fields else ""
         text = f"[{record.get('level', 'info')}] {record.get('message', '')}{more}"
-        self._print({"event": "log", **record}, text)
+        self._print({**record, "event": "log"}, text)
 
     def error(self, text: str) -> None:
         """Print why the start ends."""
@@ -76,8 +76,11 @@ class Report:
         return round(time.perf_counter() - self._begin, 4)
 
     def _print(self, record: Mapping[str, Any], text: str) -> None:
-        line = json.dumps(record, ensure_ascii=False, default=repr) if self._json else f"nuwrap  {text}"
+        if self._json:  # masked before JSON escapes what is in a secret
+            line = json.dumps(mask_all(record, self.secrets), default=repr)
+        else:
+            line = mask(f"nuwrap  {text}", self.secrets)
         try:
-            sys.stderr.write(mask(line, self.secrets) + "\n")
-        except (OSError, ValueError):  # nobody listens any more; the run goes on
+            sys.stderr.write(line + "\n")
+        except (OSError, ValueError, AttributeError):  # nobody listens any more, or never did; the run goes on
             pass

@@ -20,25 +20,27 @@ from nuwrap_runtime.host.cache import cache_folder
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOCKS = os.path.join(PACKAGE, "host", "locks")
+MAKING = ".making-"
 ABIS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 
 def ensure_tree(environ: Mapping[str, str]) -> str:
     """Return the tree's folder, made when this version has none yet. Raises PlatformError."""
-    above = os.path.dirname(os.path.dirname(PACKAGE))
-    if os.path.isdir(os.path.join(above, "host")) and os.path.isdir(os.path.join(above, "abi")):
+    worker = os.path.dirname(PACKAGE)
+    above = os.path.dirname(worker)
+    if os.path.basename(worker) == "worker" and os.path.isdir(os.path.join(above, "abi")):
         return above
     trees = os.path.join(cache_folder(environ), "trees")
-    root = os.path.join(trees, digest(PACKAGE)[:32])
-    if not os.path.isdir(root):
-        os.makedirs(trees, exist_ok=True)
-        packages = _ensure_packages(trees, environ)
-        with _made_whole(root) as folder:
-            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-            shutil.copytree(PACKAGE, os.path.join(folder, "worker", "nuwrap_runtime"), ignore=ignored)
-            for name in ("host", "sdk", "abi"):
-                os.symlink(os.path.join(packages, name), os.path.join(folder, name))
-            _compile(os.path.join(folder, "worker"))
+    machine = f"{os.uname().sysname}-{os.uname().machine}"  # a home may be shared by several
+    root = os.path.join(trees, f"{digest(PACKAGE)[:32]}-{machine}")
+    packages = os.path.join(trees, f"packages-{digest(LOCKS)[:32]}-{machine}")
+    try:
+        if not os.path.isdir(root):
+            os.makedirs(trees, mode=0o700, exist_ok=True)
+            with _alone(trees):
+                _make(root, packages, environ)
+    except OSError as exc:
+        raise PlatformError(f"cannot set up the host's own files in {trees!r}: {exc}") from exc
     return root
 
 
@@ -62,31 +64,45 @@ def _source_files(folder: str) -> Iterator[str]:
             yield entry.path
 
 
-def _ensure_packages(trees: str, environ: Mapping[str, str]) -> str:
-    """Return the folder with `host`, `sdk` and `abi/…` of these locks; installed under a lock, renamed when whole."""
-    folder = os.path.join(trees, "packages-" + digest(LOCKS)[:32])
-    if os.path.isdir(folder):
-        return folder
-    with open(folder + ".lock", "w", encoding="ascii") as lock:
+@contextmanager
+def _alone(trees: str) -> Iterator[None]:
+    """Hold the folder's lock: other starts wait. What killed starts left half-made is removed."""
+    with open(os.path.join(trees, ".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.isdir(folder):
-            print("nuwrap-host: setting up its own packages, once", file=sys.stderr)
-            with _made_whole(folder) as made:
-                _install_all(made, environ)
-    return folder
+        for name in os.listdir(trees):
+            if name.startswith(MAKING):
+                shutil.rmtree(os.path.join(trees, name), ignore_errors=True)
+        yield
+
+
+def _make(root: str, packages: str, environ: Mapping[str, str]) -> None:
+    """Make both folders where they are missing, each in one step. The caller holds the lock."""
+    if not os.path.isdir(packages):
+        print("nuwrap-host: setting up its own packages, once", file=sys.stderr)
+        with _made_whole(packages) as folder:
+            _install_all(folder, environ)
+    if os.path.isdir(root):
+        return
+    with _made_whole(root) as folder:
+        _copy_package(folder)
+        for name in ("host", "sdk", "abi"):  # relative, so that the cache can be moved
+            os.symlink(os.path.join(os.pardir, os.path.basename(packages), name), os.path.join(folder, name))
+
+
+def _copy_package(folder: str) -> None:
+    worker = os.path.join(folder, "worker")
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(PACKAGE, os.path.join(worker, "nuwrap_runtime"), ignore=ignored)
+    _compile(worker)
 
 
 @contextmanager
 def _made_whole(folder: str) -> Iterator[str]:
     """Give a temporary folder that becomes `folder` in one step at the end, or leaves nothing."""
-    temporary = tempfile.mkdtemp(prefix=".making-", dir=os.path.dirname(folder))
+    temporary = tempfile.mkdtemp(prefix=MAKING, dir=os.path.dirname(folder))
     try:
         yield temporary
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            if not os.path.isdir(folder):  # another start made it meanwhile: the same content, so theirs serves
-                raise
+        os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -112,12 +128,17 @@ def _compile(folder: str) -> None:
     compileall.compile_dir(folder, quiet=2)  # for this interpreter; another one's workers compile for themselves
 
 
-def main() -> None:
-    """Make the tree of an image: `python -m nuwrap_runtime.host.tree FOLDER`."""
-    folder = os.path.abspath(sys.argv[1])
-    if os.path.exists(folder):
-        raise PlatformError(f"{folder!r} is there already")
+def main(argv: list[str]) -> None:
+    """Make the tree of an image: `python -m nuwrap_runtime.host.tree FOLDER`; any user may read it."""
+    if len(argv) != 1 or os.path.exists(argv[0]):
+        raise PlatformError(f"arguments {argv!r}: name one folder that is not there yet")
+    folder = os.path.abspath(argv[0])
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     with _made_whole(folder) as made:
-        shutil.copytree(PACKAGE, os.path.join(made, "worker", "nuwrap_runtime"))
+        os.chmod(made, 0o755)  # noqa: S103 - what an image holds is for every uid
+        _copy_package(made)
         _install_all(made, os.environ)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

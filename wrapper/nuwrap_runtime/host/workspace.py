@@ -25,6 +25,11 @@ class Workspace:
         return os.path.join(self.folder, "source")
 
     @property
+    def source_marker(self) -> str:
+        """The file that says that `source` is ours, to be removed and made anew."""
+        return os.path.join(self.folder, ".nuwrap-source")
+
+    @property
     def record(self) -> str:
         """The file that says what `fetch` has done."""
         return os.path.join(self.folder, "record.json")
@@ -49,11 +54,12 @@ def open_workspace(environ: Mapping[str, str], *, must_last: bool = False) -> It
     given = environ.get("NUWRAP_WORK", "")
     if not given and must_last:
         raise PlatformError("set NUWRAP_WORK to a folder: what this command makes is for the next one")
-    folder = os.path.realpath(given) if given else os.path.realpath(tempfile.mkdtemp(prefix="nuwrap-"))
     try:
+        folder = os.path.realpath(given or tempfile.mkdtemp(prefix="nuwrap-"))
         os.makedirs(folder, exist_ok=True)
     except OSError as exc:
-        raise PlatformError(f"cannot make the work folder {folder!r}: {exc.strerror}; set NUWRAP_WORK") from exc
+        where = repr(given) if given else "in the temporary folder (TMPDIR)"
+        raise PlatformError(f"cannot make the work folder {where}: {exc.strerror}; set NUWRAP_WORK") from exc
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PlatformError(f"the work folder {folder!r} is not writable; set NUWRAP_WORK")
     try:
@@ -65,19 +71,29 @@ def open_workspace(environ: Mapping[str, str], *, must_last: bool = False) -> It
 
 def remove_tree(folder: str) -> None:
     """Remove a folder, read-only ones in it included; nothing happens when it is not there."""
-    for path, _folders, _files in os.walk(folder):
-        try:
-            os.chmod(path, 0o700)
-        except OSError:  # somebody else's: rmtree below says nothing either, the folder is a temporary one
-            continue
+    _open_folder(folder)
+    for path, folders, _files in os.walk(folder):  # a folder is opened before the walk comes to it
+        for name in folders:
+            _open_folder(os.path.join(path, name))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_folder(path: str) -> None:
+    try:
+        if not os.path.islink(path):  # chmod would change what the link leads to
+            os.chmod(path, 0o700)
+    except OSError:  # not there, or somebody else's: rmtree says nothing either, the folder is a temporary one
+        pass
 
 
 @contextmanager
 def socket_folder() -> Iterator[str]:
     """Give a fresh folder with a short path: a unix socket's has 107 bytes at most."""
     base = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="nw-", dir=base if len(os.fsencode(base)) < 60 else "/tmp")  # noqa: S108 - by mkdtemp
+    try:
+        folder = tempfile.mkdtemp(prefix="nw-", dir=base if len(os.fsencode(base)) < 60 else "/tmp")  # noqa: S108
+    except OSError as exc:
+        raise PlatformError(f"cannot make a folder for sockets in /tmp ({exc.strerror}): set a short TMPDIR") from exc
     try:
         yield folder
     finally:
@@ -87,7 +103,7 @@ def socket_folder() -> Iterator[str]:
 def usable_home(environ: Mapping[str, str], workspace: Workspace) -> str:
     """Return HOME, or the workspace's own where it is unset, `/` or not writable."""
     home = environ.get("HOME", "")
-    if home not in ("", "/") and os.access(home, os.W_OK | os.X_OK):
+    if home not in ("", "/") and os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
         return home
     os.makedirs(workspace.home, exist_ok=True)
     return workspace.home

@@ -112,14 +112,21 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 def decode_reply(payload: bytes) -> Reply:
-    """Return the reply that an `r` line's payload holds. Raises ProtocolError when it is none."""
+    """Return the reply that an `r` line's payload holds, every value of the type that `Reply` says.
+
+    Raises ProtocolError when it is none.
+    """
     try:
         document = json.loads(payload)
-        body: Union[str, bytes] = document["body"]
+        body: Any = document["body"]
         if document["body_encoding"] == "base64":
-            body = base64.b64decode(body)
-        return Reply(body, document["status_code"], document["content_type"], document["headers"], document["event_id"])
-    except (ValueError, KeyError, TypeError) as exc:
+            body = base64.b64decode(body, validate=True)
+        status, headers = document["status_code"], dict(document["headers"])
+        texts = (document["content_type"], document["event_id"], *headers, *headers.values())
+        if type(status) is not int or not isinstance(body, (str, bytes)) or not all(type(one) is str for one in texts):
+            raise TypeError("a value of another type")
+        return Reply(body, status, texts[0], headers, texts[1])
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ProtocolError(f"the worker's reply is not one: {payload[:80]!r}") from exc
 
 

@@ -41,8 +41,8 @@ class WorkerSpec:
     pythonpath: Optional[str] = None
 
     def dump(self) -> str:
-        """Return the JSON text that `read_spec` reads."""
-        return json.dumps({"api": API, **asdict(self)}, ensure_ascii=False)
+        """Return the JSON text that `read_spec` reads, ASCII alone: a path may hold bytes that are no UTF-8."""
+        return json.dumps({"api": API, **asdict(self)})
 
 
 def read_spec(path: str) -> WorkerSpec:
@@ -54,4 +54,7 @@ def read_spec(path: str) -> WorkerSpec:
     unknown = sorted(set(document) - set(WorkerSpec.__dataclass_fields__))
     if unknown:
         raise ValueError(f"worker spec {path!r} has unknown keys: {', '.join(unknown)}")
+    missing = sorted({"root", "handler"} - set(document))
+    if missing:
+        raise ValueError(f"worker spec {path!r} lacks {', '.join(missing)}")
     return WorkerSpec(**document)

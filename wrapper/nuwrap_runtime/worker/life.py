@@ -26,6 +26,7 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     unpack = msgpack.load()[1]
     spec = find_spec(options, environ)
     user_paths = paths.arrange(spec.root, spec.pythonpath)
+    paths.run_sitecustomize(spec.pythonpath or "")
     os.chdir(spec.root)
     connection = Connection(connect(options["event-socket-path"]))
     control = connect(options["control-socket-path"]) if options.get("control-socket-path") else None

@@ -46,6 +46,18 @@ def arrange(root: str, pythonpath: Optional[str] = None) -> list[str]:
     return user
 
 
+def run_sitecustomize(pythonpath: str) -> None:
+    """Import the `sitecustomize` of the user's PYTHONPATH, as the interpreter would have at its start.
+
+    Instrumentation (OpenTelemetry's operator, coverage) comes that way. Errors in it are printed, as there.
+    """
+    given = [entry for entry in pythonpath.split(os.pathsep) if entry]
+    if any(os.path.exists(os.path.join(entry, "sitecustomize.py")) for entry in given):
+        import site
+
+        site.execsitecustomize()
+
+
 def rival_version(user: list[str], version: str) -> str:
     """Return the version of another nuwrap_runtime that the user's packages hold, "" when there is none."""
     for folder in user:

@@ -1,0 +1,68 @@
+"""What several of the wrapper's tests need: our tree, a folder with the user's code, a started worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Callable
+
+import pytest
+from running_job import Finished, RunningJob
+from scripted_processor import ScriptedProcessor
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache folder that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "nuwrap-cache"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tree(cache: str) -> str:
+    """The folder that host and worker run from, made once."""
+    return ensure_tree({**os.environ, "NUWRAP_CACHE": cache})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty source root, its path as the host gives it (without links)."""
+    folder = tmp_path.resolve() / "source"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def worker(tree: str, root: Path) -> Iterator[Callable[..., ScriptedProcessor]]:
+    """Start a worker on `code` (main.py) or on what lies in `root`; further arguments are ScriptedProcessor's."""
+    with ExitStack() as stack:
+
+        def make(code: str = "", *, tree: str = tree, **options: Any) -> ScriptedProcessor:
+            if code:
+                (root / "main.py").write_text(code, encoding="utf-8")
+            return stack.enter_context(ScriptedProcessor(tree, root, **options))
+
+        yield make
+
+
+@pytest.fixture
+def job(tree: str, tmp_path: Path) -> Iterator[Callable[..., RunningJob]]:
+    """Start `nuwrap-host job` on `code`; further arguments are keys of the launch document."""
+    with ExitStack() as stack:
+
+        def start(code: str = "", **keys: Any) -> RunningJob:
+            folder = Path(mkdtemp(prefix="job-", dir=tmp_path.resolve()))
+            return stack.enter_context(RunningJob(tree, folder, code, keys))
+
+        yield start
+
+
+@pytest.fixture
+def run_job(job: Callable[..., RunningJob]) -> Callable[..., Finished]:
+    """Run a job to its end."""
+    return lambda code="", **keys: job(code, **keys).wait()

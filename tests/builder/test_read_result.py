@@ -61,6 +61,11 @@ def test_an_output_that_a_link_leads_out_is_refused(tmp_path: Path, target: str)
     assert "leads out of the run's folder" in refuse(write(tmp_path, outputs=output("outputs/hosts")))
 
 
+def test_an_entity_of_before_has_its_key_alone(tmp_path: Path) -> None:
+    known = {"a": {"type": "dataitem", "kind": "table", "path": "", "key": "store://p/dataitem/table/raw:1"}}
+    assert read_result(write(tmp_path, outputs=known)).outputs["a"]["path"] == ""
+
+
 def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "'outputs/a' does not exist" in refuse(write(tmp_path, outputs=output("outputs/a")))
 

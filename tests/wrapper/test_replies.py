@@ -31,7 +31,7 @@ def response(**values: Any) -> SimpleNamespace:
     [
         (None, "", "text/plain", 200),
         ("text", "text", "text/plain", 200),
-        (b"\xff", b"\xff", "application/octet-stream", 200),
+        (b"\xff", b"\xff", "text/plain", 200),
         ({"a": [1, None]}, '{"a": [1, null]}', "application/json", 200),
         ([], "[]", "application/json", 200),
         ([1, "x"], '[1, "x"]', "application/json", 200),
@@ -41,7 +41,7 @@ def response(**values: Any) -> SimpleNamespace:
         ((201, {"a": 1}), '{"a": 1}', "application/json", 201),
         ((200, 5), "5", "application/json", 200),
         ((204, None), "", "text/plain", 204),
-        ((200, b"x"), b"x", "application/octet-stream", 200),
+        ((200, b"x"), b"x", "text/plain", 200),
         ((0, "x"), "x", "text/plain", 0),
         ((1, 2, 3), "(1, 2, 3)", "text/plain", 200),
     ],

@@ -21,17 +21,19 @@ FRAMES = 3
 
 
 def show_result(result: Result, folder: str, console: Console | None = None) -> None:
-    """Print outputs, results, the failure with its last frames, and where it all lies, from where the caller stands."""
+    """Print outputs, results, metrics, the failure with its last frames, and where it all lies, from where the caller stands."""
     console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     place = os.path.relpath(folder)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("name", "kind", "value or path", "size"):
         table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
     for name, output in result.outputs.items():
-        path = os.path.join(place, output["path"])
-        table.add_row(plain(name), plain(output["kind"]), plain(path), _size(path))
+        path = os.path.join(place, output["path"]) if output["path"] else ""
+        table.add_row(plain(name), plain(output["kind"]), plain(path or output.get("key", "")), _size(path))
     for name, value in result.results.items():
         table.add_row(plain(name), Text("result"), plain(cut(value)), Text(""))
+    for name, values in result.metrics.items():
+        table.add_row(plain(name), Text("metric"), plain(cut(values[0] if len(values) == 1 else list(values))), Text(""))
     if table.row_count:
         console.print(table)
     if result.failure:
@@ -64,6 +66,8 @@ def _describe(frame: Mapping[str, Any]) -> str:
 
 
 def _size(path: str) -> Text:
+    if not path:
+        return Text("")
     if os.path.isdir(path):
         return Text("folder")
     count = float(os.path.getsize(path))

@@ -48,6 +48,8 @@ def _load(path: str) -> Any:
 
 def _path_faults(folder: str, name: str, output: Mapping[str, Any]) -> list[str]:
     path = output["path"]
+    if not path and output.get("key"):  # an entity that was there before the run: nothing of it lies here
+        return []
     where = f"outputs.{name}.path: {path!r}"
     if not path or os.path.isabs(path) or "\0" in path or ".." in path.split("/"):
         return [f"{where} is not a relative path below the run's folder"]

@@ -171,9 +171,7 @@ def _timed_out(launch: Launch, worker: Worker, report: Report) -> Outcome:
 
 def _result(launch: Launch, outcome: Outcome, prepared: Optional[Prepared], report: Report, started: str) -> Result:
     document = outcome.document
-    outputs = {
-        name: {**output, "path": f"{OUTPUTS}/{output['path']}"} for name, output in document.get("outputs", {}).items()
-    }
+    outputs = {name: _located(output) for name, output in document.get("outputs", {}).items()}
     states = {0: COMPLETED, 143: STOPPED}
     result = Result(
         state=states.get(outcome.exit_code, ERROR),
@@ -205,6 +203,11 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, action in before:
             signal.signal(number, action)
+
+
+def _located(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the output with its path from the result's folder; an entity that was there before has its key alone."""
+    return {**output, "path": f"{OUTPUTS}/{output['path']}" if output["path"] else ""}
 
 
 def _read_text(path: str) -> str:

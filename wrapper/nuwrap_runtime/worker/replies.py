@@ -1,8 +1,8 @@
 """What a service's function returned, or raised, as a reply; the forms are nuclio-sdk's, without importing it.
 
 Source: nuclio/nuclio-sdk-py nuclio_sdk/response.py, json_encoder.py, exceptions.py (0.6). Different on purpose: None
-is an empty body (there: the text "None"), bytes say application/octet-stream (there: text/plain), a numpy scalar in
-JSON is a number (there: its repr), a Response's list is JSON (there: Python's repr).
+is an empty body (there: the text "None"), a numpy scalar in JSON is a number (there: its repr), a Response's list is
+JSON (there: Python's repr).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from nuwrap_runtime.worker import files
 from nuwrap_runtime.worker.protocol import Reply
 
-TEXT, JSON, BYTES = "text/plain", "application/json", "application/octet-stream"
+TEXT, JSON = "text/plain", "application/json"
 
 
 def to_reply(value: Any, event_id: str = "") -> Reply:
@@ -112,7 +112,7 @@ def _body(value: Any) -> tuple[Any, str]:
     if isinstance(value, str):
         return str.__str__(value), TEXT  # the text of a member of a string enumeration, not its name
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value), BYTES
+        return bytes(value), TEXT
     if isinstance(value, (dict, list)):
         return _encode_json(value), JSON
     _refuse_objects(value)

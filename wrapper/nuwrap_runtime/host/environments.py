@@ -1,0 +1,168 @@
+"""Virtual environments in the cache: one a request, made whole or not at all, read-only, shared by all starts.
+
+    envs/KEY.lock            held while an environment of this request is made
+    envs/KEY.json            the answer: which folder serves, or that the interpreter itself does; renamed into place
+    envs/KEY/XXXXXXXX/       environments; one without nuwrap.json was never finished and is removed by the next maker
+
+An environment that `refresh` has replaced stays: a running function may use it. Nothing here knows an installer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Optional
+
+from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.interpreter import Interpreter, private_folder, write_json
+from nuwrap_runtime.host.process import Command, run
+from nuwrap_runtime.host.workspace import remove_tree
+
+FORMAT = 1
+MARKER = "nuwrap.json"
+BASE_FILE = "nuwrap-base.pth"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a worker is started with: `python`, and what it has of the requirements.
+
+    `requirements` are `name==version` lines (`name @ address` for what came from no index), sorted, all that the
+    requirements need included. `installed` tells that an environment of ours serves, not the interpreter itself.
+    """
+
+    python: str
+    requirements: tuple[str, ...] = ()
+    installed: bool = False
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the environments of one request lie."""
+
+    envs: str
+    key: str
+
+    @property
+    def answer(self) -> str:
+        """The file that says which environment serves."""
+        return os.path.join(self.envs, self.key + ".json")
+
+    @property
+    def folder(self) -> str:
+        """The folder of this request's environments."""
+        return os.path.join(self.envs, self.key)
+
+
+def open_place(cache: str, key: str) -> Place:
+    """Return the place of a request; the folder of all environments is made 0700. Raises PlatformError."""
+    return Place(private_folder(os.path.join(cache, "envs")), key)
+
+
+def load_answer(place: Place) -> Optional[Environment]:
+    """Return the environment that serves this request, None when none was made or it is gone."""
+    try:
+        with open(place.answer, encoding="utf-8") as stream:
+            document = json.load(stream)
+        found = Environment(**{**document, "requirements": tuple(document["requirements"])})
+    except (OSError, ValueError, KeyError, TypeError):  # none, or of another version: make it
+        return None
+    finished = os.path.join(os.path.dirname(os.path.dirname(found.python)), MARKER)
+    return found if os.path.exists(found.python) and (not found.installed or os.path.exists(finished)) else None
+
+
+def save_answer(place: Place, environment: Environment) -> None:
+    """Make this environment the one that serves the request."""
+    write_json(place.answer, asdict(environment))
+
+
+@contextmanager
+def locked(place: Place, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only one that makes an environment for this request; says so when another start is at it."""
+    with open(os.path.join(place.envs, place.key + ".lock"), "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another start that installs the same requirements")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def new_folder(place: Place) -> Iterator[str]:
+    """Give an empty folder for an environment, removed again unless `finish` was called on it.
+
+    Only under the lock: what a killed start has left is removed first.
+    """
+    private_folder(place.folder)
+    for name in os.listdir(place.folder):
+        if not is_finished(os.path.join(place.folder, name)):
+            remove_tree(os.path.join(place.folder, name))
+    folder = os.path.join(place.folder, os.urandom(4).hex())
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        if not is_finished(folder):
+            remove_tree(folder)
+
+
+def is_finished(folder: str) -> bool:
+    """Tell whether the environment was made to its end."""
+    return os.path.exists(os.path.join(folder, MARKER))
+
+
+def make_environment(
+    base: Interpreter, folder: str, environ: Mapping[str, str], *, isolated: bool, timeout_s: float
+) -> str:
+    """Make a virtual environment without an installer in it and return its python.
+
+    Unless `isolated`, it has the packages of the base too, behind its own: by a `.pth` file and not by
+    `--system-site-packages`, which would reach past a base that is a virtual environment itself. Raises PlatformError.
+    """
+    argv = [base.executable, "-I", "-m", "venv", "--without-pip", folder]
+    done = run(Command(argv, environ, cwd=os.path.dirname(folder), timeout_s=timeout_s))
+    python = os.path.join(folder, "bin", "python")
+    if done.returncode or not os.path.exists(python):
+        reason = "\n".join([*done.output.decode("utf-8", "replace").splitlines(), *done.log][-5:])
+        raise PlatformError(
+            f"python {base.executable!r} cannot make a virtual environment:\n{reason}\n"
+            "install its module venv (Debian: python3-venv) or name another interpreter with python"
+        )
+    if not isolated:
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in base.site]
+        with open(os.path.join(packages_folder(folder), BASE_FILE), "w", encoding="utf-8") as stream:
+            stream.writelines(lines)
+    return python
+
+
+def packages_folder(folder: str) -> str:
+    """Return the site-packages of an environment; its name has the version, and a `t` in free-threaded builds."""
+    (found,) = glob.glob(os.path.join(glob.escape(folder), "lib", "*", "site-packages"))
+    return found
+
+
+def finish(folder: str, document: Mapping[str, Any]) -> None:
+    """Take all write permission from the environment and mark it as whole, in this order: a mark is never untrue."""
+    marker = os.path.join(folder, MARKER)
+    with open(marker + ".part", "w", encoding="utf-8") as stream:
+        json.dump(document, stream)
+    for path, _folders, files in os.walk(folder):
+        for name in files:
+            _make_read_only(os.path.join(path, name))
+        if path != folder:
+            _make_read_only(path)
+    os.replace(marker + ".part", marker)
+    _make_read_only(folder)
+
+
+def _make_read_only(path: str) -> None:
+    if not os.path.islink(path):  # bin/python links to the base
+        os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~0o222)

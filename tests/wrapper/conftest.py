@@ -13,6 +13,8 @@ import pytest
 from running_job import Finished, RunningJob
 from scripted_processor import ScriptedProcessor
 
+from nuwrap_runtime.host.tree import ensure_tree
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -20,7 +20,9 @@ def install_locked(lock: str, target: str, version: str, environ: Mapping[str, s
     common = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", target]
     common += ["--python-version", version, "-r", lock]
     if uv:
-        argv = [uv, "pip", "install", "--python", sys.executable, *common]
+        # No hard links into uv's cache: the loader takes files of one inode for one library, so a user's own copy of
+        # the same msgpack would get our module, its exceptions and types with it.
+        argv = [uv, "pip", "install", "--link-mode", "copy", "--python", sys.executable, *common]
     else:
         argv = [sys.executable, "-I", "-m", "pip", "install", "--implementation", "cp", *common]
     env = {**user_environment(environ), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

@@ -53,23 +53,26 @@ class Caller:
             return list(value)
         if inspect.isasyncgen(value):
             return self._run_async(_collect(value))
-        return self._run_async(_await(value)) if inspect.isawaitable(value) else value
+        return self._run_async(value) if inspect.isawaitable(value) else value
 
-    def _run_async(self, coroutine: Any) -> Any:
+    def _run_async(self, awaitable: Any) -> Any:
         import asyncio
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(coroutine)
+        self._task = self._loop.create_task(_outcome(awaitable))
         try:
-            return self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError as exc:
-            if self._is_stopping:
-                raise Terminated(143) from exc
-            raise
+            value, exc = self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError as cancelled:  # before its first step
+            value, exc = None, cancelled
         finally:
             self._task = None
+        if isinstance(exc, asyncio.CancelledError) and self._is_stopping:
+            raise Terminated(143) from exc
+        if exc is not None:
+            raise exc
+        return value
 
     def _end_child(self, exc: Optional[BaseException]) -> None:
         if os.getpid() == self._pid:
@@ -86,8 +89,12 @@ class Caller:
         os._exit(exit_code(exc))
 
 
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
+async def _outcome(awaitable: Any) -> tuple[Any, Optional[BaseException]]:
+    """Return value and exception: raised through the loop it would come with the loop's frames, or as a copy (3.9)."""
+    try:
+        return await awaitable, None
+    except BaseException as exc:  # noqa: BLE001 - the user's function may raise anything; it is raised again outside
+        return None, exc
 
 
 async def _collect(values: Any) -> list[Any]:

@@ -18,6 +18,8 @@ from nuwrap_runtime.worker.connection import Connection, connect
 from nuwrap_runtime.worker.context import Logger
 from nuwrap_runtime.worker.spec import WorkerSpec, read_spec
 
+_held: list[Connection] = []  # to the process's end, threads included: the host takes the socket's end for it
+
 EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
 
 
@@ -29,6 +31,7 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     paths.run_sitecustomize(spec.pythonpath or "")
     os.chdir(spec.root)
     connection = Connection(connect(options["event-socket-path"]))
+    _held.append(connection)
     control = connect(options["control-socket-path"]) if options.get("control-socket-path") else None
     logger = Logger(connection.send)
     application = Application(spec, options, logger)

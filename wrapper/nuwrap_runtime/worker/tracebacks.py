@@ -12,7 +12,6 @@ from nuwrap_runtime.result import Failure
 from nuwrap_runtime.worker.paths import PACKAGE
 
 FRAMES = 40
-_CALLS = os.path.join(PACKAGE, "worker", "calls.py")
 MESSAGE_CHARACTERS = 20_000
 
 
@@ -47,15 +46,8 @@ def print_traceback(exc: BaseException) -> None:
 
 
 def user_part(tb: Optional[TracebackType]) -> Optional[TracebackType]:
-    """Return the traceback from the first frame that is not ours and not the import system's.
-
-    Of an async function's the event loop's frames go too: they stand above our own last call.
-    """
-    rest = below = tb
-    while below:
-        if below.tb_frame.f_code.co_filename == _CALLS:
-            rest = below
-        below = below.tb_next
+    """Return the traceback from the first frame that is not ours and not the import system's."""
+    rest = tb
     while rest and _is_ours(rest.tb_frame.f_code.co_filename):
         rest = rest.tb_next
     return rest or tb

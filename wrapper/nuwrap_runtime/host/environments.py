@@ -137,7 +137,8 @@ def make_environment(
             "install its module venv (Debian: python3-venv) or name another interpreter with python"
         )
     if not isolated:
-        lines = [f"import site; site.addsitedir({path!r})\n" for path in base.site]
+        # A virtual environment's start reads its .pth files twice (CPython site.py), the base's are read once.
+        lines = [f"import site, sys; {path!r} in sys.path or site.addsitedir({path!r})\n" for path in base.site]
         with open(os.path.join(packages_folder(folder), BASE_FILE), "w", encoding="utf-8") as stream:
             stream.writelines(lines)
     return python

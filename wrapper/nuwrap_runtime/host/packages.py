@@ -26,7 +26,8 @@ from nuwrap_runtime.launch import Launch
 TOOLS = frozenset({"pip", "setuptools", "wheel"})
 LAST_LINES = 20
 
-_PLANNED = re.compile(r" [+~] (?P<name>\S+?)==(?P<version>\S+)(?: \(from (?P<url>.+)\))?$")
+# uv's plan, as ` + leaf==1.0`, ` + leaf==1.0 (from https://…)` or ` + leaf @ https://…`; `~` is installed again.
+_PLANNED = re.compile(r" [+~] (?P<name>[\w.-]+)(?:==(?P<version>\S+)(?: \(from (?P<url>.+)\))?| @ (?P<address>.+))$")
 _UNREACHABLE = re.compile(
     r"dns error|[Cc]onnection refused|NewConnectionError|[Tt]imed out|[Cc]onnect(ion)? error|error sending request"
     r"|NameResolutionError|certificate|ProxyError|tunnel error"
@@ -158,7 +159,7 @@ def _resolve_by_uv(order: Order, view: str) -> list[str]:
     if done.returncode or done.timed_out:
         raise _failure(order, "do not resolve", done)
     planned = [found for found in map(_PLANNED.match, done.log) if found]
-    return [_pin(order, found["name"], found["version"], found["url"] or "") for found in planned]
+    return [_pin(order, found["name"], found["version"], found["address"] or found["url"]) for found in planned]
 
 
 def _pin(order: Order, name: str, version: str, url: str) -> str:

@@ -232,6 +232,7 @@ def _check_installed(requirements: Sequence[Requirement], made: Interpreter) -> 
 
     for one in requirements:
         found = made.distributions.get(canonicalize_name(one.name))
-        if _applies(one, made, ("",)) and not (found and (one.url or _is_in(one, found))):
+        is_met = found and (bool(found.direct) if one.url else _is_in(one, found))
+        if _applies(one, made, ("",)) and not is_met:
             there = f"{one.name}=={found.version}" if found else "nothing"
             raise RequirementsError(f"requirement {str(one)!r} is not met by what was installed: found {there}")

@@ -8,19 +8,22 @@ import json
 import os
 import signal
 import sys
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
-from typing import Callable, Optional
+from typing import Callable, NoReturn, Optional
 
 from nuwrap_runtime import __version__
-from nuwrap_runtime.errors import NuwrapError, Stopped
+from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
+from nuwrap_runtime.host.process import mask
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.workspace import Workspace, open_workspace
+from nuwrap_runtime.host.workspace import open_workspace
 from nuwrap_runtime.launch import FIELDS, Launch, flag_names
+from nuwrap_runtime.schema import did_you_mean
 
 PR_SET_DUMPABLE = 4
 
@@ -39,6 +42,10 @@ def main(argv: Sequence[str]) -> int:
     except NuwrapError as exc:
         print(f"nuwrap-host: {exc}", file=sys.stderr)
         return exc.exit_code
+    except Exception:  # noqa: BLE001 - exit code 1 says that the handler raised: a fault of ours must not look so
+        secrets = credentials.secret_values(os.environ, (), "")
+        print(mask(traceback.format_exc(), secrets), file=sys.stderr)
+        return PlatformError.exit_code
 
 
 def hide_environment() -> None:
@@ -57,12 +64,23 @@ def _command(argv: Sequence[str]) -> int:
     launch = replace(launch, run=launch.run or str(uuid.uuid4()))
     folder = credentials.secrets_folder(os.environ)
     report = Report(json_lines=options.json, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
-    return ACTIONS[options.command](launch, report, command)
+    try:
+        return ACTIONS[options.command](launch, report, command)
+    except NuwrapError as exc:
+        report.error(str(exc))
+        return exc.exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line: the usage of all flags would hide what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(LaunchError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     own, rest = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
-    parser = argparse.ArgumentParser(prog="nuwrap-host", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="nuwrap-host", description=__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"nuwrap-host {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, text) in COMMANDS.items():
@@ -72,7 +90,10 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         for key, flag in flag_names().items():
             kind = "TEXT" if FIELDS[key].get("type", "string") == "string" else "JSON"
             one.add_argument(flag, dest=key, metavar=kind, help=str(FIELDS[key]["description"]))
-    options = parser.parse_args(list(own))
+    options, unknown = parser.parse_known_args(list(own))
+    if unknown:
+        near = did_you_mean(unknown[0].partition("=")[0], ["--launch", "--json", *flag_names().values()])
+        parser.error(f"unknown argument {unknown[0]!r}{near}")
     if options.command == "exec" and not rest:
         parser.error("exec needs a command after --, as in: nuwrap-host exec -- processor --config F")
     if options.command != "exec" and rest:
@@ -106,14 +127,13 @@ def _exec(launch: Launch, report: Report, command: Sequence[str]) -> int:
         prepared = prepare.prepare(launch, workspace, os.environ, report, mode="event")
         environ = {**prepared.environ, "NUWRAP_WORKER_SPEC": prepared.spec_path}
         environ["NUCLIO_PYTHON_EXE_PATH"] = prepared.python
-        _become(command, environ, workspace)
+        _become(command, environ, prepared.spec.root)
     return 0
 
 
-def _become(command: Sequence[str], environ: Mapping[str, str], workspace: Workspace) -> None:
-    from nuwrap_runtime.errors import PlatformError
-
-    os.chdir(workspace.source)
+def _become(command: Sequence[str], environ: Mapping[str, str], folder: str) -> None:
+    os.chdir(folder)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored stays so in the command
     try:
         os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 - that is what `exec -- CMD` is for
     except OSError as exc:

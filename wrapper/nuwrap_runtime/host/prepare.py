@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
-from nuwrap_runtime.errors import InputsError, NuwrapError, SourceError
+from nuwrap_runtime import errors
+from nuwrap_runtime.errors import InputsError, NuwrapError, PlatformError, SourceError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.sources import Checkout, Source, parse_source
+from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source
 from nuwrap_runtime.host.sources import fetch as fetch_source
 from nuwrap_runtime.host.workspace import Workspace, remove_tree, usable_home
 from nuwrap_runtime.launch import Launch, Limits, Network, decode_base64
@@ -46,8 +47,7 @@ def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
     if done:
         return done
     with report.timed("source") as detail:
-        remove_tree(workspace.source)
-        os.makedirs(workspace.source)
+        _empty_source(workspace)
         try:
             checkout = _fetch_checkout(launch, workspace, environ, report)
         except BaseException:
@@ -56,6 +56,20 @@ def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
         detail.append(f"{describe_source(launch)} at {checkout.revision[:19]}")
     _write_json(workspace.record, {"source": key, **asdict(checkout)})
     return checkout
+
+
+def _empty_source(workspace: Workspace) -> None:
+    """Leave an empty `source`. Raises PlatformError for one with somebody's files: $NUWRAP_WORK may be a project."""
+    if not os.path.exists(workspace.source_marker):
+        if os.path.isdir(workspace.source) and os.listdir(workspace.source):
+            raise PlatformError(f"{workspace.source!r} has files that nuwrap did not make; set NUWRAP_WORK elsewhere")
+        with open(workspace.source_marker, "w", encoding="ascii"):
+            pass
+    for path in (workspace.record, workspace.record + ".part"):
+        if os.path.exists(path):
+            os.unlink(path)
+    remove_tree(workspace.source)
+    os.makedirs(workspace.source)
 
 
 def prepare(
@@ -111,7 +125,7 @@ def fetch_child(request_path: str, environ: Mapping[str, str]) -> int:
     try:
         answer: dict[str, Any] = asdict(fetch_source(source, request["into"], environ))
     except NuwrapError as exc:
-        answer = {"error": str(exc)}
+        answer = {"error": str(exc), "kind": type(exc).__name__}
     sys.stdout.write(json.dumps(answer))
     return 0
 
@@ -128,6 +142,7 @@ def _fetch_checkout(launch: Launch, workspace: Workspace, environ: Mapping[str, 
 def _write_inline(launch: Launch, into: str) -> Checkout:
     text = launch.code or decode_base64(launch.base64)
     content = text.encode("utf-8")
+    check_digest(launch.sha256, content, describe_source(launch))
     with open(os.path.join(into, "main.py"), "wb") as stream:
         stream.write(content)
     return Checkout(into, f"sha256:{hashlib.sha256(content).hexdigest()}")
@@ -154,7 +169,7 @@ def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, 
         raise SourceError(f"fetching {source.location!r} failed: " + ("\n".join(done.log[-5:]) or "no reason given"))
     answer = json.loads(done.output)
     if "error" in answer:
-        raise SourceError(answer["error"])
+        raise getattr(errors, answer["kind"])(answer["error"])
     return Checkout(**answer)
 
 
@@ -171,7 +186,7 @@ def _worker_spec(
         init_parameters=launch.init_parameters,
         parameters=launch.parameters,
         inputs=launch.inputs,
-        entities=launch.entities,
+        entities={key: _absolute(entity) for key, entity in launch.entities.items()},
         outputs=outputs,
         project=launch.project,
         function=launch.function,
@@ -180,6 +195,11 @@ def _worker_spec(
         concurrency=launch.concurrency,
         pythonpath=environ.get("PYTHONPATH", ""),
     )
+
+
+def _absolute(entity: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the entity with its path from where the host was started: the worker stands in the source root."""
+    return entity if "://" in entity["path"] else {**entity, "path": os.path.abspath(entity["path"])}
 
 
 def worker_environment(
@@ -223,6 +243,6 @@ def _read_record(workspace: Workspace, key: str) -> Optional[Checkout]:
 
 def _write_json(path: str, document: Mapping[str, Any]) -> None:
     temporary = path + ".part"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(document, stream, ensure_ascii=False)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as stream:
+        json.dump(document, stream)
     os.replace(temporary, path)

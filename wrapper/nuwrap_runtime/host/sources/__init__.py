@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Callable, Final
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.launch import Launch, Limits, Network
+from nuwrap_runtime.schema import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ def parse_source(launch: Launch) -> Source:
     """Return the source that `code_src` names. Raises SourceError for a scheme that no file here serves."""
     scheme = split_scheme(launch.code_src)
     if scheme not in FETCHERS:
+        near = did_you_mean(scheme, [name for name in FETCHERS if name])
         known = ", ".join(f"{name}://" for name in FETCHERS if name)
-        raise SourceError(f"code_src {launch.code_src!r}: scheme {scheme!r} is not known; allowed: a path, {known}")
+        raise SourceError(
+            f"code_src {launch.code_src!r}: scheme {scheme!r} is not known; allowed: a path, {known}{near}"
+        )
     return Source(scheme, launch.code_src, launch.sha256, launch.keep_git, launch.limits, launch.network)
 
 
@@ -57,6 +62,13 @@ def split_scheme(code_src: str) -> str:
     """Return the scheme in lower case, "" for a path."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", code_src)
     return found.group(1).lower() if found else ""
+
+
+def check_digest(wanted: str, content: bytes, name: str) -> None:
+    """See that a file is the one that `sha256` names, "" being any. Raises SourceError with the digest found."""
+    found = hashlib.sha256(content).hexdigest()
+    if wanted not in ("", found):
+        raise SourceError(f"{name}: its SHA-256 is {found}, not {wanted} (sha256)")
 
 
 def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:

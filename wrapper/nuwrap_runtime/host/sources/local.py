@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.sources import Checkout, Source
+from nuwrap_runtime.host.sources import Checkout, Source, check_digest
 
 # What tools leave beside code; none of it is code, and a virtual environment's links lead out of the folder.
 IGNORED = {".git", ".hg", ".svn", "__pycache__", ".nuwrap", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
+
+
+_SCP = re.compile(r"[\w.-]+@[\w.-]+:[^/]")  # git@host:owner/repo
 
 
 def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
@@ -25,59 +28,76 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
     path = source.location
     if os.pardir in path.split(os.sep):
         raise SourceError(f"code_src {path!r}: '..' is refused; name a path at or below the function's folder")
-    if os.path.isdir(path):
-        return _fetch_folder(source, into)
-    if not os.path.isfile(path):
-        where = os.getcwd() if not os.path.isabs(path) else os.path.dirname(path)
-        raise SourceError(f"code_src {path!r} does not exist in {where!r}")
-    if not path.endswith(".py"):
+    try:
+        if os.path.isdir(path):
+            return _fetch_folder(source, into)
+        _check_file(path)
+        return _fetch_file(source, into)
+    except OSError as exc:
+        raise SourceError(f"code_src {path!r} cannot be copied: {exc}") from exc
+
+
+def _check_file(path: str) -> None:
+    if not os.path.exists(path):
+        where = os.path.dirname(path) if os.path.isabs(path) else os.getcwd()
+        hint = f"; for a repository write 'git+ssh://{path.replace(':', '/', 1)}'" if _SCP.match(path) else ""
+        raise SourceError(f"code_src {path!r} does not exist in {where!r}{hint}")
+    if not os.path.isfile(path) or not path.endswith(".py"):
         raise SourceError(f"code_src {path!r} is neither a .py file nor a folder")
-    return _fetch_file(source, into)
 
 
 def _fetch_file(source: Source, into: str) -> Checkout:
     path = os.path.normpath(source.location)
     relative = os.path.basename(path) if os.path.isabs(path) else path
-    module = relative[: -len(".py")].replace(os.sep, ".")
-    if module.count(".") != relative.count(os.sep):
+    names = relative[: -len(".py")].split(os.sep)
+    if any("." in name or not name for name in names):
         raise SourceError(f"code_src {path!r}: a folder or file with a dot in its name cannot be a module")
+    size = os.stat(path).st_size
+    if size > source.limits.bytes:
+        raise SourceError(f"code_src {path!r} has {size} bytes; allowed: {source.limits.bytes} (limits.bytes)")
+    with open(path, "rb") as stream:
+        content = stream.read()
+    check_digest(source.sha256, content, f"code_src {path!r}")
     target = os.path.join(into, relative)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    content = _read(path, source.limits.bytes)
     with open(target, "wb") as stream:
         stream.write(content)
-    return Checkout(into, f"sha256:{hashlib.sha256(content).hexdigest()}", module)
+    return Checkout(into, f"sha256:{hashlib.sha256(content).hexdigest()}", ".".join(names))
 
 
 def _fetch_folder(source: Source, into: str) -> Checkout:
-    root = os.path.realpath(source.location)
+    if source.sha256:
+        raise SourceError(f"code_src {source.location!r} is a folder; sha256 is for one file")
+    root, own = os.path.realpath(source.location), os.path.realpath(into)
     total = hashlib.sha256()
     size = 0
-    for files, relative in enumerate(_walk(root, ""), start=1):
-        path = os.path.join(root, relative)
+    for files, relative in enumerate(_walk(root, "", own), start=1):
+        path, target = os.path.join(root, relative), os.path.join(into, relative)
         size += os.lstat(path).st_size
         if files > source.limits.files or size > source.limits.bytes:
             _refuse_size(source, files, size)
-        target = os.path.join(into, relative)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copy2(path, target, follow_symlinks=False)
-        total.update(relative.encode("utf-8", "surrogateescape") + b"\0" + _file_digest(path))
+        total.update(os.fsencode(relative) + b"\0" + _entry_digest(target))
     return Checkout(into, f"sha256:{total.hexdigest()}")
 
 
-def _walk(root: str, below: str) -> Iterator[str]:
-    """Yield files and links below the root, relative and sorted. Raises SourceError for what cannot be delivered."""
+def _walk(root: str, below: str, own: str) -> Iterator[str]:
+    """Yield files and links below the root, relative and sorted. Raises SourceError for what cannot be delivered.
+
+    `own` is the folder that is being filled: it may lie below the root, and has no part in it.
+    """
     for entry in sorted(os.scandir(os.path.join(root, below)), key=lambda one: one.name):
         relative = os.path.join(below, entry.name)
-        if entry.name in IGNORED or entry.name.endswith(".pyc"):
+        if entry.name in IGNORED or entry.name.endswith(".pyc") or entry.path == own:
             continue
         if entry.is_symlink():
             _check_link(root, relative)
             yield relative
         elif entry.is_dir():
             if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
-                yield from _walk(root, relative)
-        elif stat.S_ISREG(entry.stat().st_mode):
+                yield from _walk(root, relative, own)
+        elif entry.is_file():
             yield relative
         else:
             raise SourceError(f"code_src: {relative!r} is neither a file, a folder nor a link")
@@ -90,25 +110,14 @@ def _check_link(root: str, relative: str) -> None:
         raise SourceError(f"code_src: the link {relative!r} leads to {target!r}; only relative links inside the folder")
 
 
-def _file_digest(path: str) -> bytes:
+def _entry_digest(path: str) -> bytes:
     if os.path.islink(path):
-        return hashlib.sha256(os.fsencode(os.readlink(path))).digest()
+        return b"link" + hashlib.sha256(os.fsencode(os.readlink(path))).digest()
     total = hashlib.sha256()
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(1024 * 1024), b""):
             total.update(block)
-    return total.digest()
-
-
-def _read(path: str, limit: int) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read(limit + 1)
-    except OSError as exc:
-        raise SourceError(f"code_src {path!r} cannot be read: {exc.strerror}") from exc
-    if len(content) > limit:
-        raise SourceError(f"code_src {path!r} has more than {limit} bytes (limits.bytes)")
-    return content
+    return b"file" + total.digest()
 
 
 def _refuse_size(source: Source, files: int, size: int) -> None:

@@ -146,9 +146,7 @@ def test_a_link_that_leaves_the_folder_or_is_absolute_is_refused(here: Path, tmp
     (here / "via").symlink_to("pkg")
     put(tmp_path / "secret")
     (here / "link.py").symlink_to(target.format(here=here))
-    if target.startswith("via"):  # by way of another link it ends inside: `pkg/../../secret` is only its text
-        put(here.parent / "secret")
-    with pytest.raises(SourceError, match="the link 'link.py' leads to"):
+    with pytest.raises(SourceError, match=r"the link 'link\.py' leads to"):
         deliver(".", tmp_path / "into")
 
 
@@ -184,11 +182,12 @@ def test_a_file_has_a_limit_and_a_digest(here: Path, tmp_path: Path) -> None:
         deliver(".", tmp_path / "into", sha256="0" * 64)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads every file")
 @pytest.mark.parametrize("code_src", ["main.py", "."])
 def test_what_cannot_be_read_says_so(here: Path, tmp_path: Path, code_src: str) -> None:
     put(here / "main.py").chmod(0)
-    with pytest.raises(SourceError, match="cannot be copied: .*Permission denied"):
+    if os.access(here / "main.py", os.R_OK):
+        pytest.skip("this user reads every file (root, CAP_DAC_OVERRIDE)")
+    with pytest.raises(SourceError, match=r"cannot be copied: .*Permission denied"):
         deliver(code_src, tmp_path / "into")
 
 

@@ -6,17 +6,18 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Callable, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
 
-from nuwrap_runtime import entities
-from nuwrap_runtime.errors import NuwrapError
-from nuwrap_runtime.result import Failure
 from nuwrap_runtime.worker import binding, loader, protocol, replies
 from nuwrap_runtime.worker.calls import Caller
 from nuwrap_runtime.worker.connection import Connection
 from nuwrap_runtime.worker.context import Context, Logger
 from nuwrap_runtime.worker.event import Event, TriggerInfo
 from nuwrap_runtime.worker.spec import WorkerSpec
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.entities import Project, Run
+    from nuwrap_runtime.result import Failure
 
 
 class Application:
@@ -28,21 +29,27 @@ class Application:
         self.phase = "load"
         self.warnings: list[str] = []
         self.caller = Caller()
-        self.journal = entities.Journal(spec.outputs)
-        self.project = entities.Project(spec, self.journal)
-        self.run = entities.Run(spec, self.journal)
         self.context = Context(
             logger=logger,
             trigger=TriggerInfo(options.get("trigger-kind", "http"), options.get("trigger-name", "http")),
             worker_id=options.get("worker-id", "0"),
-            project=self.project,
-            run=self.run,
             root=spec.root,
+            find_entities=self.find_entities,
         )
         self.function: Callable[..., Any] = _not_loaded
         self._init: Optional[Callable[..., Any]] = None
         self._binding: Optional[binding.Binding] = None
-        self._values: Mapping[str, Any] = {}
+        self._values: dict[str, Any] = {}
+        self._entities: Optional[tuple[Project, Run]] = None
+
+    def find_entities(self) -> tuple[Project, Run]:
+        """Return project and run, made when the function first asks: importing them costs 2 ms."""
+        if self._entities is None:
+            from nuwrap_runtime import entities
+
+            journal = entities.Journal(self.spec.outputs)
+            self._entities = entities.Project(self.spec, journal), entities.Run(self.spec, journal)
+        return self._entities
 
     def warn(self, text: str) -> None:
         """Log a warning and keep it for the result."""
@@ -51,12 +58,9 @@ class Application:
 
     def failure(self, exc: BaseException) -> Failure:
         """Return the exception as a failure of the phase under way."""
-        from nuwrap_runtime.worker import tracebacks
+        from nuwrap_runtime.worker.tracebacks import failure_of
 
-        if isinstance(exc, NuwrapError):  # ours, raised by a check or by what the user's code called of ours
-            frames = tracebacks.frames_of(exc, self.spec.root)
-            return Failure(phase=exc.phase, type=type(exc).__name__, message=str(exc), frames=frames)
-        return tracebacks.failure_of(exc, self.phase, self.spec.root)
+        return failure_of(exc, self.phase, self.spec.root)
 
     def load(self) -> None:
         """Import the modules of handler and init function and decide how their arguments are bound."""
@@ -71,10 +75,10 @@ class Application:
         if not make:
             return
         self._binding = binding.plan_binding(self.function, spec)
-        self._values = {
-            **spec.parameters,
-            **{name: self.project.entity(key) for name, key in spec.inputs.items()},
-        }
+        self._values = dict(spec.parameters)
+        if spec.inputs:
+            project = self.find_entities()[0]
+            self._values.update((name, project.entity(key)) for name, key in spec.inputs.items())
 
     def _load_init(self) -> Optional[Callable[..., Any]]:
         """Return `init_function`, else plain Nuclio's `init_context` beside the handler, when there is one.
@@ -145,11 +149,22 @@ class Application:
     def call(self, event: Event) -> Any:
         """Return what the handler returns for the event; a generator's values come as a list."""
         self.phase = "handler"
-        injected = {"project": self.project, "run": self.run, "context": self.context, "event": event}
         if self._binding is None:
             raise RuntimeError("the function is called before it is loaded")
-        positional, named = self._binding.arguments(injected, self._values, event)
+        positional, named = self._binding.arguments(_Injected(self, event), self._values, event)
         return self.caller.call(self.function, positional, named)
+
+
+class _Injected(dict[str, Any]):
+    """What the reserved names give, project and run made when one of them is asked for."""
+
+    def __init__(self, application: Application, event: Event) -> None:
+        super().__init__(context=application.context, event=event)
+        self._application = application
+
+    def __missing__(self, name: str) -> Any:
+        project, run = self._application.find_entities()
+        return run if name == "run" else project
 
 
 def _json_reply(document: Mapping[str, Any]) -> protocol.Reply:

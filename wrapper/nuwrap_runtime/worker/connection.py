@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread  # threading costs 3 ms and is not needed for a lock
+import _socket as socket  # without the enumerations and selectors of socket: 2 ms less
+import _thread  # a lock without threading's 3 ms
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
@@ -99,12 +99,18 @@ class Logger:
         if LEVELS[level] < self._level:
             return
         record = {
-            "datetime": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+            "datetime": _now(),
             "level": level,
             "message": _text(message, args),
             "with": {**self._bound, **fields},
         }
         self._send(protocol.encode_line(protocol.LOG, _record_json(record).encode("ascii")))
+
+
+def _now() -> str:
+    """Return the time as ISO 8601 in UTC with milliseconds, without importing datetime."""
+    seconds, rest = divmod(time.time(), 1)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(rest * 1000):03d}+00:00"
 
 
 def _text(message: Any, args: tuple[Any, ...]) -> str:
@@ -132,18 +138,35 @@ class UserData:
 class Context:
     """What does not change between events."""
 
-    def __init__(self, *, logger: Logger, trigger: TriggerInfo, worker_id: str, project: Any, run: Any, root: str):
+    def __init__(
+        self,
+        *,
+        logger: Logger,
+        trigger: TriggerInfo,
+        worker_id: str,
+        root: str,
+        find_entities: Callable[[], tuple[Any, Any]],
+    ) -> None:
         self.logger = logger
         self.trigger = trigger
         self.trigger_name = trigger.name
         self.worker_id = worker_id
-        self.project = project
-        self.run = run
         self.root = root
+        self._find_entities = find_entities
         self.user_data = UserData()
         self.user_function: Optional[Callable[..., Any]] = None
         self.Response = Response
         self._platform: Any = None
+
+    @property
+    def project(self) -> Any:
+        """The run's project, as `project` is in a signature."""
+        return self._find_entities()[0]
+
+    @property
+    def run(self) -> Any:
+        """The run under way, as `run` is in a signature."""
+        return self._find_entities()[1]
 
     @property
     def platform(self) -> Any:

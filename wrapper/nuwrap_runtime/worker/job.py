@@ -57,6 +57,8 @@ def _run(application: Application, event: Event, document: dict[str, Any]) -> No
 
 def _add_logged(application: Application, document: dict[str, Any]) -> None:
     """Add what the function logged; what it returned wins where both have a name."""
-    logged = application.journal.read()
+    from nuwrap_runtime.journal import Journal  # also when no entity was made here: a child may have logged
+
+    logged = Journal(application.spec.outputs).read()
     document["outputs"] = {**logged.outputs, **document["outputs"]}
     document["metrics"] = logged.metrics

@@ -8,6 +8,7 @@ import traceback
 from types import TracebackType
 from typing import Any, Optional
 
+from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.result import Failure
 from nuwrap_runtime.worker.paths import PACKAGE
 
@@ -16,7 +17,12 @@ MESSAGE_CHARACTERS = 20_000
 
 
 def failure_of(exc: BaseException, phase: str, root: str) -> Failure:
-    """Return the failure of the user's exception: his frames with files relative to the source root."""
+    """Return the exception as a failure: the user's frames, with files relative to the source root.
+
+    An error of ours, by a check or by what the user's code called of ours, knows its phase itself.
+    """
+    if isinstance(exc, NuwrapError):
+        return Failure(exc.phase, type(exc).__name__, str(exc), frames_of(exc, root))
     return Failure(
         phase=phase,
         type=_type_name(exc),

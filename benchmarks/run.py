@@ -71,9 +71,22 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--python", default=os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+    parser.add_argument("--python", default=base_interpreter())
     parser.add_argument("--write", metavar="FILE", help="put the table between the file's two marks")
     return parser.parse_args()
+
+
+def base_interpreter() -> str:
+    """Return the interpreter behind this environment, not a shim that starts it."""
+    base = getattr(sys, "_base_executable", sys.executable)
+    command = [base, "-c", "import sys; print(sys.executable)"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def clean_environment(python: str, folder: Path) -> str:
+    """Make an empty virtual environment: what a machine's own site-packages do at a start is nobody's figure."""
+    subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return str(folder / "bin" / "python")
 
 
 class Bench:
@@ -82,7 +95,7 @@ class Bench:
     def __init__(self, root: Path, python: str, folder: Path) -> None:
         self.main = root / "worker" / "nuwrap_runtime" / "worker" / "main.py"
         self.entry = root / "worker" / "nuwrap_runtime" / "host" / "entry.py"
-        self.python = python
+        self.python = clean_environment(python, folder / "venv")
         self.folder = folder
         (folder / "code").mkdir()
         (folder / "code" / "main.py").write_text(HELLO)
@@ -119,13 +132,17 @@ class Bench:
         document |= {"parameters": {"path": str(marker)}, "output_path": str(self.folder / "out-wait")}
         launch = self.folder / "wait.json"
         launch.write_text(json.dumps(document))
-        host = subprocess.Popen([sys.executable, "-I", "-S", "-u", str(self.entry), "job", "--launch", str(launch)], **QUIET)
+        host = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-u", str(self.entry), "job", "--launch", str(launch)], **QUIET
+        )
         while not marker.exists():
             time.sleep(0.01)
         peak = resident(host.pid, "VmHWM")
         marker.unlink()
         host.wait()
-        bare = subprocess.Popen([sys.executable, "-I", "-S", "-c", "print(flush=True); import sys; sys.stdin.read()"], **PIPES)
+        bare = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", "print(flush=True); import sys; sys.stdin.read()"], **PIPES
+        )
         bare.stdout.readline()
         peer = resident(bare.pid, "VmHWM")
         bare.communicate()
@@ -134,7 +151,9 @@ class Bench:
     def stock_start(self, rounds: int) -> Figure:
         """What the stock Nuclio wrapper imports before its first line, against the bare interpreter."""
         stock, bare = interleave(
-            rounds, lambda: timed([sys.executable, "-u", "-c", STOCK]), lambda: timed([sys.executable, "-u", "-c", "pass"])
+            rounds,
+            lambda: timed([sys.executable, "-u", "-c", STOCK]),
+            lambda: timed([sys.executable, "-u", "-c", "pass"]),
         )
         return Figure("for comparison: the stock Nuclio wrapper's imports", "ms", stock, bare, "")
 
@@ -160,7 +179,9 @@ class RunningWorker:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen()
-        self.process = subprocess.Popen([*command, "--event-socket-path", str(path), "--worker-spec", str(self.folder / "spec.json")])
+        self.process = subprocess.Popen(
+            [*command, "--event-socket-path", str(path), "--worker-spec", str(self.folder / "spec.json")]
+        )
         self.peer = listener.accept()[0]
         listener.close()
         received = b""
@@ -205,7 +226,11 @@ def resident(pid: int, field: str = "VmRSS") -> float:
 def render(figures: list[Figure], options: argparse.Namespace) -> str:
     version = subprocess.run([options.python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
     head = f"Python {version}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, medians of {options.rounds} rounds in turn."
-    rows = ["| figure | nuwrap | bare | over bare | aim |", "|---|---|---|---|---|", *(figure.row for figure in figures)]
+    rows = [
+        "| figure | nuwrap | bare | over bare | aim |",
+        "|---|---|---|---|---|",
+        *(figure.row for figure in figures),
+    ]
     return "\n".join([head, "", *rows])
 
 

@@ -17,11 +17,19 @@ RUNNING = "{}.{}".format(*sys.version_info)
 
 
 def stub(
-    path: Path, version: str, *, prefix: str = "/x", base: str = "/x", kind: str = "cpython", code: int = 0
+    path: Path,
+    version: str,
+    *,
+    prefix: str = "/x",
+    base: str = "/x",
+    kind: str = "cpython",
+    code: int = 0,
+    real: str = "",
 ) -> Path:
-    """A program that answers as an interpreter would."""
+    """A program that answers as an interpreter would; as a shim does, with `real` for the one behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho '{json.dumps([version, prefix, base, kind])}'\nexit {code}\n")
+    answer = json.dumps([version, prefix, base, kind, real or str(path)])
+    path.write_text(f"#!/bin/sh\necho '{answer}'\nexit {code}\n")
     path.chmod(0o755)
     return path
 
@@ -31,6 +39,11 @@ def test_the_running_version_is_its_base_without_the_toolkits_packages() -> None
     code = "import sys; print(sys.prefix)"
     prefix = subprocess.run([found.path, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert os.path.realpath(prefix) == os.path.realpath(sys.base_prefix)
+
+
+def test_a_shim_is_passed_over_for_the_program_behind_it(tmp_path: Path) -> None:
+    stub(tmp_path / "shims/python3.9", "3.9", real="/real/python3.9")
+    assert find_interpreter("3.9", {"PATH": str(tmp_path / "shims")}).path == "/real/python3.9"
 
 
 def test_an_interpreter_on_path_is_found_past_what_does_not_run(tmp_path: Path) -> None:

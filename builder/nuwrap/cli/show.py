@@ -33,7 +33,9 @@ def show_result(result: Result, folder: str, console: Console | None = None) -> 
     for name, value in result.results.items():
         table.add_row(plain(name), Text("result"), plain(cut(value)), Text(""))
     for name, values in result.metrics.items():
-        table.add_row(plain(name), Text("metric"), plain(cut(values[0] if len(values) == 1 else list(values))), Text(""))
+        table.add_row(
+            plain(name), Text("metric"), plain(cut(values[0] if len(values) == 1 else list(values))), Text("")
+        )
     if table.row_count:
         console.print(table)
     if result.failure:

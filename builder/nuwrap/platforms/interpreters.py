@@ -18,7 +18,7 @@ from nuwrap.errors import PlatformError
 
 PROBE = (
     "import sys, json; print(json.dumps(['%d.%d' % sys.version_info[:2], sys.prefix, sys.base_prefix,"
-    " sys.implementation.name]))"
+    " sys.implementation.name, sys.executable]))"
 )
 PROBE_SECONDS = 20.0
 SUPPORTED = ("3.9", "3.10", "3.11", "3.12", "3.13")
@@ -27,7 +27,7 @@ SYSTEM_FOLDERS = ("/usr/local/bin", "/usr/bin", "/opt/homebrew/bin")
 
 @dataclass(frozen=True)
 class Interpreter:
-    """An interpreter that answered: its path as found (a virtual environment's link stays), its minor version."""
+    """An interpreter that answered: what it calls itself (the program behind a shim), and its minor version."""
 
     path: str
     version: str
@@ -108,10 +108,10 @@ def _probe(path: str, environ: Mapping[str, str], *, own: bool = False) -> Inter
     """Start the interpreter and return what it is; None when it is none, or the toolkit's own environment."""
     try:
         done = run(Command([path, "-I", "-c", PROBE], environ), timeout_s=PROBE_SECONDS)
-        version, prefix, base, implementation = json.loads(done.output)
+        version, prefix, base, implementation, executable = json.loads(done.output)
     except (PlatformError, ValueError):
         return None
     is_toolkits = prefix != base and os.path.realpath(prefix) == os.path.realpath(sys.prefix)
     if done.returncode or implementation != "cpython" or (is_toolkits and not own):
         return None
-    return Interpreter(path, version)
+    return Interpreter(executable or path, version)

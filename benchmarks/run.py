@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -28,7 +29,12 @@ from nuwrap_runtime.host import tree  # noqa: E402 - found by the line above
 from nuwrap_runtime.worker.spec import WorkerSpec  # noqa: E402
 
 HELLO = "def handler():\n    return 'hello'\n"
-WAIT = "import os, time\ndef handler(path):\n    open(path, 'w').close()\n    while os.path.exists(path): time.sleep(0.01)\n"
+WAIT = """import os, time
+def handler(path):
+    open(path, 'w').close()
+    while os.path.exists(path):
+        time.sleep(0.01)
+"""
 STOCK = "import asyncio, argparse, json, msgpack, nuclio_sdk"
 MARK_BEGIN, MARK_END = "<!-- figures -->", "<!-- /figures -->"
 
@@ -46,7 +52,10 @@ class Figure:
     @property
     def row(self) -> str:
         over = self.ours - self.peer
-        return f"| {self.name} | {self.ours:.1f} {self.unit} | {self.peer:.1f} {self.unit} | {over:+.1f} {self.unit} | {self.aim} |"
+        figures = " | ".join(
+            f"{value} {self.unit}" for value in (f"{self.ours:.1f}", f"{self.peer:.1f}", f"{over:+.1f}")
+        )
+        return f"| {self.name} | {figures} | {self.aim} |"
 
 
 def main() -> int:
@@ -171,8 +180,6 @@ class RunningWorker:
     """A started worker; leaving the block ends it."""
 
     def __init__(self, command: list[str], spec: WorkerSpec) -> None:
-        import socket
-
         self.folder = Path(tempfile.mkdtemp(prefix="nw-"))
         path = self.folder / "e"
         (self.folder / "spec.json").write_text(spec.dump())
@@ -189,7 +196,7 @@ class RunningWorker:
             received += self.peer.recv(65536)
         self.pid = self.process.pid
 
-    def __enter__(self) -> RunningWorker:
+    def __enter__(self) -> RunningWorker:  # noqa: PYI034 - nothing derives from it
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -225,7 +232,8 @@ def resident(pid: int, field: str = "VmRSS") -> float:
 
 def render(figures: list[Figure], options: argparse.Namespace) -> str:
     version = subprocess.run([options.python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
-    head = f"Python {version}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, medians of {options.rounds} rounds in turn."
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    head = f"Python {version}, {machine}, medians of {options.rounds} rounds in turn."
     rows = [
         "| figure | nuwrap | bare | over bare | aim |",
         "|---|---|---|---|---|",

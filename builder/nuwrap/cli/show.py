@@ -21,7 +21,7 @@ FRAMES = 3
 
 
 def show_result(result: Result, folder: str, console: Console | None = None) -> None:
-    """Print outputs, results, metrics, the failure with its last frames, and where it all lies, from where the caller stands."""
+    """Print outputs, results, metrics, the failure with its last frames, and where it all lies, seen from here."""
     console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     place = os.path.relpath(folder)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)

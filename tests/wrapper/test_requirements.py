@@ -558,6 +558,20 @@ def test_network_settings_take_the_place_of_the_environments() -> None:
     assert made["UV_CACHE_DIR"] == "/c/uv"
 
 
+def test_nuwrap_uv_decides_alone(tmp_path: Path) -> None:
+    program = tmp_path / "uv"
+    program.touch(mode=0o700)
+    assert find_uv({"NUWRAP_UV": str(program), "PATH": ""}) == str(program)
+    assert find_uv({"NUWRAP_UV": NO_UV, "PATH": str(tmp_path)}) == ""
+
+
+def test_uv_beside_the_interpreter_goes_before_path(tmp_path: Path) -> None:
+    on_path = tmp_path / "uv"
+    on_path.touch(mode=0o700)
+    beside = Path(sys.executable).with_name("uv")
+    assert find_uv({"PATH": str(tmp_path)}) == str(beside if beside.exists() else on_path)
+
+
 @functools.lru_cache(maxsize=1)
 def index_fault() -> str:
     """Say why no package index can be reached from here, "" when one can."""

@@ -131,7 +131,8 @@ def make_environment(
     done = run(Command(argv, environ, cwd=os.path.dirname(folder), timeout_s=timeout_s))
     python = os.path.join(folder, "bin", "python")
     if done.returncode or not os.path.exists(python):
-        reason = "\n".join([*done.output.decode("utf-8", "replace").splitlines(), *done.log][-5:])
+        output = [*done.output.decode("utf-8", "replace").splitlines(), *done.log]
+        reason = "no end in time (limits.seconds)" if done.timed_out else "\n".join(output[-5:])
         raise PlatformError(
             f"python {base.executable!r} cannot make a virtual environment:\n{reason}\n"
             "install its module venv (Debian: python3-venv) or name another interpreter with python"

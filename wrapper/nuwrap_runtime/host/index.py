@@ -44,7 +44,7 @@ _REACH = (
 )
 _SYSTEM = (
     *("LANG", "LANGUAGE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-    *("GIT_SSL_CAINFO", "NETRC"),
+    *("GIT_SSL_CAINFO", "NETRC", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),  # some interpreters do not start without
 )
 _KEPT = frozenset((*_INDEX, *_CHOICE, *_REACH, *_SYSTEM))
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -136,13 +136,22 @@ def _caches(environ: Mapping[str, str], made: Mapping[str, str], cache: str) -> 
     """Share the downloads with the user's own uv and pip where his cache can be written, else keep them in ours."""
     home = environ.get("HOME", "")
     base = environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if home not in ("", "/") else "")
-    usable = os.path.isabs(base) and os.access(base if os.path.isdir(base) else os.path.dirname(base), os.W_OK)
-    folder = base if usable else cache
+    places = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip"}
     return {
-        name: os.path.join(folder, program)
-        for name, program in (("UV_CACHE_DIR", "uv"), ("PIP_CACHE_DIR", "pip"))
+        name: os.path.join(base if _can_have(base, program) else cache, program)
+        for name, program in places.items()
         if name not in made
     }
+
+
+def _can_have(base: str, name: str) -> bool:
+    """Tell whether the folder `name` can be written there, the nearest one that exists deciding."""
+    path = os.path.join(base, name)
+    if not os.path.isabs(base) or not os.path.isdir(os.path.dirname(base)):
+        return False
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return os.access(path, os.W_OK | os.X_OK)
 
 
 def _path(environ: Mapping[str, str]) -> str:

@@ -9,11 +9,12 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.process import Command, Completed, run
 
 FORMAT = 1
 OLDEST = (3, 9)
@@ -76,10 +77,11 @@ def probe(executable: str, cache: str, environ: Mapping[str, str]) -> Interprete
     """Return what the interpreter is and has.
 
     The answer is kept in `cache` ("": nowhere) until the executable or a folder on its path changes. A script (a shim,
-    which starts one interpreter here and another there) is asked each time. Raises PlatformError when it cannot be
-    started, gives no answer, or is older than 3.9.
+    which starts one interpreter here and another there) is asked each time which it starts now. Raises PlatformError
+    when it cannot be started, gives no answer, or is older than 3.9.
     """
-    kept = "" if not cache or _is_script(executable) else _kept_path(executable, cache, environ)
+    executable = _behind_script(executable, environ) if _is_script(executable) else executable
+    kept = _kept_path(executable, cache, environ) if cache else ""
     known = _load(kept) if kept else None
     if known:
         return known
@@ -127,6 +129,13 @@ def _is_script(path: str) -> bool:
         return False
 
 
+def _behind_script(script: str, environ: Mapping[str, str]) -> str:
+    """Return the interpreter that the script starts, the script itself when it does not tell (the probe says why)."""
+    code = "import sys; print('\\n' + sys.executable)"
+    lines = _output(script, ["-I", "-S", "-c", code], environ).output.decode("utf-8", "replace").splitlines()
+    return lines[-1] if lines and os.path.isfile(lines[-1]) and os.access(lines[-1], os.X_OK) else script
+
+
 def _kept_path(executable: str, cache: str, environ: Mapping[str, str]) -> str:
     parts = [str(FORMAT), executable, *(environ.get(name, "\0") for name in _VARIABLES)]
     name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -171,14 +180,18 @@ def _parse(document: Mapping[str, Any]) -> Interpreter:
 
 
 def _ask(executable: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    from nuwrap_runtime.host.credentials import user_environment
-    from nuwrap_runtime.host.process import Command, run
-
-    plain = {name: value for name, value in user_environment(environ).items() if name != "PYTHONPATH"}
-    done = run(Command([executable, "-B", SCRIPT], plain, timeout_s=SECONDS))
+    done = _output(executable, ["-B", SCRIPT], environ)
     lines = [line for line in done.output.decode("utf-8", "replace").splitlines() if line.startswith("nuwrap-probe:")]
     if done.returncode or not lines:
         reason = "no answer in time" if done.timed_out else "\n".join(done.log[-5:]) or f"exit code {done.returncode}"
         raise PlatformError(f"python {executable!r} does not work as an interpreter: {reason}")
     document: dict[str, Any] = json.loads(lines[-1].partition(":")[2])
     return document
+
+
+def _output(executable: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Completed:
+    """Start the interpreter as a worker is started: without our credentials, PYTHONPATH held back."""
+    from nuwrap_runtime.host.credentials import user_environment
+
+    plain = {name: value for name, value in user_environment(environ).items() if name != "PYTHONPATH"}
+    return run(Command([executable, *arguments], plain, timeout_s=SECONDS))

@@ -138,12 +138,12 @@ def _make_view(order: Order, python: str) -> str:
 def _link_metadata(path: str, site: str) -> None:
     """Make the folder anew with links to its files (uv passes over a folder that is a link itself)."""
     name = os.path.basename(path)
-    if not name.endswith((".dist-info", ".egg-info")):
+    if not name.endswith((".dist-info", ".egg-info")) or not os.path.exists(path):
         return
     if not os.path.isdir(path):
         os.symlink(path, os.path.join(site, name))
         return
-    os.mkdir(os.path.join(site, name))
+    os.makedirs(os.path.join(site, name), exist_ok=True)
     for entry in os.scandir(path):
         if entry.is_file():
             os.symlink(entry.path, os.path.join(site, name, entry.name))

@@ -35,7 +35,9 @@ from nuwrap_runtime.launch import Launch, Limits, Network
 UV = find_uv(os.environ)
 NO_UV = "/nonexistent/uv"
 needs_uv = pytest.mark.skipif(not UV, reason="SKIPPED: no uv beside this interpreter or on PATH; set NUWRAP_UV")
-BOTH = [pytest.param(UV, marks=needs_uv, id="uv"), pytest.param(NO_UV, id="pip")]
+PIP = list((Path(os.__file__).parent / "ensurepip" / "_bundled").glob("pip-*.whl"))
+needs_pip = pytest.mark.skipif(not PIP, reason="SKIPPED: this Python has no ensurepip (Debian: python3-venv)")
+BOTH = [pytest.param(UV, marks=needs_uv, id="uv"), pytest.param(NO_UV, marks=needs_pip, id="pip")]
 by_each_installer = pytest.mark.parametrize("uv", BOTH)
 
 
@@ -103,15 +105,12 @@ def environ(tmp_path: Path, links: Path) -> dict[str, str]:
 @pytest.fixture
 def base(tmp_path: Path, links: Path) -> Callable[..., str]:
     """Make a virtual environment with pip and the given packages, as a user's interpreter."""
-    import ensurepip
-
-    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
 
     def make(*packages: str) -> str:
         folder = tmp_path / "base"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, capture_output=True)
         (site,) = folder.glob("lib/*/site-packages")
-        for path in (pip, *(links / f"{one}-py3-none-any.whl" for one in packages)):
+        for path in (*PIP, *(links / f"{one}-py3-none-any.whl" for one in packages)):
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(site)  # noqa: S202 - ours and CPython's
         return str(folder / "bin" / "python")

@@ -40,11 +40,11 @@ class Finished:
 
 
 class RunningJob:
-    """`nuwrap-host job` under way. Use as a context manager: nothing of it is left running."""
+    """`nuwrap-host job` (or another `command`) under way. Use as a context manager: nothing of it is left running."""
 
     def __init__(self, tree: str, folder: Path, code: str, keys: Mapping[str, Any]) -> None:
         given = dict(keys)
-        options, env = given.pop("popen", {}), given.pop("env", {})
+        options, env, command = given.pop("popen", {}), given.pop("env", {}), given.pop("command", "job")
         self.out = Path(given.setdefault("output_path", str(folder / "out")))
         document = {"api": "nuwrap/v1", "handler": "f", "python": sys.executable, "grace_s": 10, **given}
         if code:
@@ -58,7 +58,7 @@ class RunningJob:
         environ["NUWRAP_CACHE"] = str(folder / "cache")
         with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-u", entry, "job", "--launch", str(launch)],
+                [sys.executable, "-I", "-S", "-u", entry, command, "--launch", str(launch)],
                 cwd=folder,
                 env={**environ, **env},
                 stdin=subprocess.DEVNULL,

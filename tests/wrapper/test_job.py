@@ -139,6 +139,18 @@ class TestExitCodes:
         assert (done.code, done.result) == (2, {})
         assert "no_such_key: unknown key" in done.stderr
 
+    @pytest.mark.parametrize("handler", ["", "pkg.m.f", "a:b:c", "1x:f", "m:C.f.g", "../m:f"])
+    def test_handler_that_cannot_be_one_is_a_usage_error(self, run_job, handler):
+        done = run_job("def f(): pass", handler=handler)
+        assert (done.code, "handler: " in done.stderr) == (2, True)
+        assert ("'pkg.m:f'" in done.stderr) == (handler == "pkg.m.f")
+
+    def test_running_out_of_memory_is_137(self, run_job, memory_group):
+        code = "def f():\n    kept = []\n    while True: kept.append(bytes(b'x' * (1 << 20)))\n"
+        done = run_job(code, popen={"preexec_fn": memory_group})
+        assert (done.code, done.failure["signal"]) == (137, "SIGKILL")
+        assert "ran out of memory" in done.failure["message"]
+
     def test_memory_limit_is_the_users_memory_error(self, run_job):
         code = "import resource\ndef f():\n    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
         done = run_job(code + "    return len(bytearray(1 << 31))\n")
@@ -168,6 +180,31 @@ class TestFrames:
     def test_error_of_ours_inside_the_users_code_shows_his_line(self, run_job):
         done = run_job("def f(project):\n    return project.get_dataitem('nope')\n")
         assert (done.code, done.failure["frames"][0]["line"]) == (7, 2)
+
+
+@pytest.fixture
+def memory_group():
+    """Make a control group of 96 MiB; return what moves a process into it."""
+    old, new = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+    parent, limit = (old, "memory.limit_in_bytes") if os.path.isdir(old) else (new, "memory.max")
+    folder = os.path.join(parent, f"nuwrap-test-{os.getpid()}")
+    try:
+        os.mkdir(folder)
+    except OSError as exc:
+        pytest.skip(f"needs the right to make a memory control group: {exc}")
+    if not os.path.exists(os.path.join(folder, limit)):
+        os.rmdir(folder)
+        pytest.skip(f"needs the memory controller in {parent}")
+    for name in (limit, "memory.memsw.limit_in_bytes", "memory.swap.max"):
+        if os.path.exists(os.path.join(folder, name)):
+            write_file(os.path.join(folder, name), "0" if name == "memory.swap.max" else str(96 << 20))
+    yield lambda: write_file(os.path.join(folder, "cgroup.procs"), str(os.getpid()))
+    os.rmdir(folder)
+
+
+def write_file(path, text):
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write(text)
 
 
 SLEEP = """
@@ -252,10 +289,34 @@ class TestStop:
         done = run_job(code)
         assert (done.code, done.stdout, "[info] late" in done.stderr) == (0, "done\n", True)
 
+    def test_child_that_the_function_terminates_is_gone_at_once(self, run_job):
+        code = "import hashlib, multiprocessing\ndef busy():\n"
+        code += "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 1 << 30)  # in C, where no handler of Python's runs\n"
+        code += "def f():\n    child = multiprocessing.get_context('fork').Process(target=busy)\n    child.start()\n"
+        code += "    child.terminate()\n    child.join()\n    return child.exitcode\n"
+        assert run_job(code).value == -15
+
     def test_function_that_closes_its_connection_and_goes_on_is_ended(self, run_job):
         code = "import os, time\ndef f():\n    os.closerange(3, 999)\n    time.sleep(600)\n"
         done = run_job(code)
         assert (done.code, done.failure["type"]) == (9, "WorkerLost")
+
+
+class TestCheck:
+    def test_signature_is_printed_and_nothing_called(self, run_job):
+        code = "def g(context, k): raise OSError\ndef f(di, threshold: float = 0.5): raise OSError\nprint('loaded')\n"
+        done = run_job(code, command="check", init_function="g")
+        found = json.loads(done.stdout)
+        assert (done.code, [one["name"] for one in found["parameters"]]) == (0, ["di", "threshold"])
+        assert "loaded" in done.stderr
+
+    def test_what_cannot_be_loaded_ends_as_a_job_would(self, run_job):
+        done = run_job("def g(): pass", command="check")
+        assert (done.code, done.stdout) == (5, "")
+        assert "'f' not found in main.py; it defines: g" in done.stderr
+
+    def test_init_function_is_looked_for_too(self, run_job):
+        assert run_job("def f(): pass", command="check", init_function="nope").code == 5
 
 
 class TestOutputFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import os
 import signal
@@ -23,6 +24,7 @@ class Caller:
         self._loop: Any = None
         self._task: Any = None
         self._is_stopping = False
+        self._masks: dict[int, Any] = {}
 
     def call(self, function: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """Return what the function returns; a coroutine's value, a generator's values as a list.
@@ -37,12 +39,30 @@ class Caller:
         self._end_child(None)
         return value
 
-    def stop(self, _number: int, _frame: Optional[FrameType]) -> None:
-        """Cancel the coroutine under way, else raise Terminated: the handler of SIGTERM.
+    def await_stop(self) -> None:
+        """Make SIGTERM reach the user's code from now on; a child that he forks it ends as ever."""
+        signal.signal(signal.SIGTERM, self._stop)
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._forget_stop)
+
+    def _hold(self) -> None:
+        """Keep SIGTERM back while a fork is under way: it would find our handler in the child, and then none."""
+        self._masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def _release(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(_thread.get_ident()))
+
+    def _forget_stop(self) -> None:
+        if signal.getsignal(signal.SIGTERM) == self._stop:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._release()
+
+    def _stop(self, _number: int, _frame: Optional[FrameType]) -> None:
+        """Cancel the coroutine under way, else raise Terminated.
 
         Once: the host kills what does not end within the grace.
         """
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if self._is_stopping:
+            return
         self._is_stopping = True
         if self._task is None:
             raise Terminated(143)

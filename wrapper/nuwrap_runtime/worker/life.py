@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
@@ -36,7 +35,7 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     logger = Logger(connection.send)
     application = Application(spec, options, logger)
     if spec.mode == "job":
-        signal.signal(signal.SIGTERM, application.caller.stop)
+        application.caller.await_stop()
     try:
         seconds = start(application, spec, user_paths)
     except Terminated:

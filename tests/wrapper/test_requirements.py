@@ -30,6 +30,7 @@ from nuwrap_runtime.host.requirements import (
     unsatisfied,
 )
 from nuwrap_runtime.host.uv import find_uv
+from nuwrap_runtime.host.workspace import remove_tree
 from nuwrap_runtime.launch import Launch, Limits, Network
 
 UV = find_uv(os.environ)
@@ -85,6 +86,7 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("links")
     wheel(folder, "leaf", "1.0")
     wheel(folder, "leaf", "2.0")
+    wheel(folder, "setuptools", "1.0")
     wheel(folder, "twig", "0.9", "Requires-Dist: leaf")
     wheel(folder, "twig", "1.0", "Requires-Dist: leaf>=2")
     wheel(folder, "tree", "1.0", "Provides-Extra: more", "Requires-Dist: leaf>=2; extra == 'more'")
@@ -373,6 +375,33 @@ def test_refresh_takes_what_is_new_and_leaves_the_old_in_its_place(
     assert (first.requirements, second.requirements) == (("leaf==1.0",), ("leaf==3.0",))
     assert told(first.python, "import leaf; print(leaf.VERSION)") == "1.0"
     assert ensure(python, "leaf") == second
+
+
+@needs_uv
+def test_an_environment_that_is_gone_is_made_anew(base: Callable[..., str], ensure: Ensure, tmp_path: Path) -> None:
+    python = base()
+    first = ensure(python, "leaf")
+    remove_tree(str(Path(first.python).parents[1]))
+    assert ensure(python, "leaf").requirements == first.requirements
+
+
+@by_each_installer
+def test_the_tools_of_the_base_are_no_constraint(
+    base: Callable[..., str], ensure: Ensure, own_links: Path, uv: str
+) -> None:
+    wheel(own_links, "setuptools", "99.0")
+    wheel(own_links, "saw", "1.0", "Requires-Dist: setuptools>=99")
+    assert ensure(base("setuptools-1.0"), "saw", uv=uv).requirements == ("saw==1.0", "setuptools==99.0")
+
+
+def test_a_cache_that_cannot_be_written_is_told(base: Callable[..., str], ensure: Ensure, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "envs").mkdir(parents=True, mode=0o700)
+    key = ensure(base("leaf-1.0"), "leaf").key
+    answer = tmp_path / "cache" / "envs" / f"{key}.json"
+    answer.unlink()
+    answer.mkdir()
+    with pytest.raises(PlatformError, match=r"cannot keep the requirements in the cache .*; set NUWRAP_CACHE"):
+        ensure(str(tmp_path / "base" / "bin" / "python"), "leaf")
 
 
 @by_each_installer

@@ -25,6 +25,7 @@ from nuwrap_runtime.launch import Launch
 
 TOOLS = frozenset({"pip", "setuptools", "wheel"})
 LAST_LINES = 20
+_METADATA = ("METADATA", "PKG-INFO", "requires.txt", "direct_url.json")
 
 # uv's plan, as ` + leaf==1.0`, ` + leaf==1.0 (from https://…)` or ` + leaf @ https://…`; `~` is installed again.
 _PLANNED = re.compile(r" [+~] (?P<name>[\w.-]+)(?:==(?P<version>\S+)(?: \(from (?P<url>.+)\))?| @ (?P<address>.+))$")
@@ -136,7 +137,7 @@ def _make_view(order: Order, python: str) -> str:
 
 
 def _link_metadata(path: str, site: str) -> None:
-    """Make the folder anew with links to its files (uv passes over a folder that is a link itself)."""
+    """Make the folder anew with links to what a resolution reads (uv passes over a folder that is a link itself)."""
     name = os.path.basename(path)
     if not name.endswith((".dist-info", ".egg-info")) or not os.path.exists(path):
         return
@@ -144,9 +145,9 @@ def _link_metadata(path: str, site: str) -> None:
         os.symlink(path, os.path.join(site, name))
         return
     os.makedirs(os.path.join(site, name), exist_ok=True)
-    for entry in os.scandir(path):
-        if entry.is_file():
-            os.symlink(entry.path, os.path.join(site, name, entry.name))
+    for one in _METADATA:
+        if os.path.exists(os.path.join(path, one)):
+            os.symlink(os.path.join(path, one), os.path.join(site, name, one))
 
 
 def _resolve_by_uv(order: Order, view: str) -> list[str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Callable, Optional
 
-from nuwrap_runtime.errors import RequirementsError
+from nuwrap_runtime.errors import PlatformError, RequirementsError
 from nuwrap_runtime.host import environments
 from nuwrap_runtime.host.environments import Environment, Place
 from nuwrap_runtime.host.interpreter import Distribution, Interpreter, find_interpreter, probe
@@ -34,19 +34,10 @@ def ensure_environment(launch: Launch, environ: Mapping[str, str], cache: str, *
     executable = find_interpreter(launch.python, environ)
     if not launch.requirements:
         return Environment(executable)
-    base = probe(executable, cache, environ)
-    place = environments.open_place(cache, request_key(launch, base, environ))
-    known = environments.load_answer(place)
-    if known and not launch.refresh:
-        return known
-    requirements = check_requirements(launch.requirements)
-    if not launch.isolated and not unsatisfied(requirements, base):
-        environment = Environment(base.executable, lock_lines(requirements, base), installed=False, key=place.key)
-        environments.save_answer(place, environment)
-        return environment
-    with environments.locked(place, say):
-        made_meanwhile = None if launch.refresh else environments.load_answer(place)
-        return made_meanwhile or _install(launch, base, place, environ, cache=cache, say=say)
+    try:
+        return _find_or_install(launch, executable, environ, cache=cache, say=say)
+    except OSError as exc:  # a full disk, a file that another user has left
+        raise PlatformError(f"cannot keep the requirements in the cache {cache!r}: {exc}; set NUWRAP_CACHE") from exc
 
 
 def check_requirements(lines: Sequence[str]) -> tuple[Requirement, ...]:
@@ -167,6 +158,24 @@ def _is_in(requirement: Requirement, found: Distribution) -> bool:
         return not requirement.specifier or requirement.specifier.contains(found.version, prereleases=True)
     except InvalidVersion:
         return False
+
+
+def _find_or_install(
+    launch: Launch, executable: str, environ: Mapping[str, str], *, cache: str, say: Say
+) -> Environment:
+    base = probe(executable, cache, environ)
+    place = environments.open_place(cache, request_key(launch, base, environ))
+    known = environments.load_answer(place)
+    if known and not launch.refresh:
+        return known
+    requirements = check_requirements(launch.requirements)
+    if not launch.isolated and not unsatisfied(requirements, base):
+        environment = Environment(base.executable, lock_lines(requirements, base), installed=False, key=place.key)
+        environments.save_answer(place, environment)
+        return environment
+    with environments.locked(place, say):
+        made_meanwhile = None if launch.refresh else environments.load_answer(place)
+        return made_meanwhile or _install(launch, base, place, environ, cache=cache, say=say)
 
 
 def _install(

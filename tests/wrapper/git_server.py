@@ -72,8 +72,9 @@ class GitServer(ThreadingHTTPServer):
     """Serves the repositories below `root` at `url` until the `with` block ends.
 
     `seen` has (path, Authorization) of each request. `login` is wanted with every request. `dumb` serves plain files.
-    `redirect` is an address that every request is sent to. `is_old` speaks protocol 0 only, which hands out no commit
-    that it does not list. `is_mute` never answers; `asked` is set by a first request, `gone` when its client has left.
+    `redirect` is an address that every request is sent to. `is_telltale` refuses with the login in its reason.
+    `is_old` speaks protocol 0 only, which hands out no commit that it does not list. `is_mute` never answers; `asked`
+    is set by a first request, `gone` when its client has left.
     """
 
     daemon_threads = True
@@ -87,12 +88,13 @@ class GitServer(ThreadingHTTPServer):
         redirect: str = "",
         is_old: bool = False,
         is_mute: bool = False,
+        is_telltale: bool = False,
         tls: Optional[Path] = None,
         on_request: Callable[[str], None] = lambda _path: None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root, self.login, self.dumb, self.redirect = root, login, dumb, redirect
-        self.is_old, self.is_mute, self.on_request = is_old, is_mute, on_request
+        self.is_old, self.is_mute, self.is_telltale, self.on_request = is_old, is_mute, is_telltale, on_request
         self.seen: list[tuple[str, Optional[str]]] = []
         self.asked, self.gone = threading.Event(), threading.Event()
         if tls:
@@ -135,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(302, b"", Location=server.redirect + self.path)
         elif server.login and self.headers.get("Authorization") != _basic(server.login):
             self._answer(401, b"", **{"WWW-Authenticate": 'Basic realm="git"'})
+        elif server.is_telltale:
+            header = self.headers["Authorization"]
+            reason = f"no access for {' '.join(server.logins())} ({header})"
+            self._answer(403, reason.encode(), **{"Content-Type": "text/plain"})
         elif server.dumb:
             self._serve_file(server.root / unquote(parts.path).lstrip("/"))
         else:

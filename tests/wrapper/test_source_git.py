@@ -287,15 +287,24 @@ def test_hooks_templates_and_variables_of_the_user_change_nothing(tmp_path: Path
     hooks.mkdir(parents=True)
     (hooks / "post-checkout").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     (hooks / "post-checkout").chmod(0o755)
+    (hooks.parent / "marker").touch()
     add_submodule(repo, "sub", str(make_repository(repo.parent / "lib")))
     config = tmp_path / "config"
     config.write_text(f'[core]\n\thooksPath = "{hooks}"\n[init]\n\ttemplateDir = "{tmp_path}/template"\n')
     hostile = {"GIT_CONFIG_GLOBAL": str(config), "GIT_DIR": "/nowhere", "GIT_TEMPLATE_DIR": str(hooks.parent)}
     hostile.update(GIT_INDEX_FILE="/nowhere", GIT_WORK_TREE="/nowhere", GIT_TRACE=str(tmp_path / "trace"))
-    fetch_to(into, f"git+file://{repo}", hostile)
+    fetch_to(into, f"git+file://{repo}", hostile, keep_git=True)
     assert "sub/main.py" in names_in(into)
+    assert not [name for name in names_in(into) if name.endswith("marker")]
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "trace").exists()
+
+
+def test_a_repository_around_the_work_folder_plays_no_part(tmp_path: Path, repo: Path) -> None:
+    around = make_repository(tmp_path / "around")
+    git(around, "config", "url.file:///nowhere/.insteadOf", "file:///")
+    fetch_to(around / "into", f"git+file://{repo}")
+    assert names_in(around / "into") == FILES
 
 
 def test_the_users_configuration_still_counts(tmp_path: Path, repo: Path, into: Path) -> None:

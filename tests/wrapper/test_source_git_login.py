@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -159,6 +160,7 @@ def test_a_token_shows_nowhere_while_fetching_or_after(
     for folder in (temporary, programs):
         folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv("GIT_TOKEN", TOKEN)
     log, leaks = tmp_path / "log", []
     stub = f'#!/bin/sh\n{{ echo "$@"; env; }} >> {log}\nexec {shutil.which("git")} "$@"\n'
     (programs / "git").write_text(stub)
@@ -192,6 +194,16 @@ def test_a_refused_login_says_which_variables_and_not_their_values(
     assert "5ecret" not in reason
     assert ("wants a login" in reason) == (not environ)
     assert list(into.iterdir()) == []
+
+
+@pytest.mark.parametrize("token", [TOKEN, "0ther-5ecret"])
+def test_a_server_that_repeats_the_login_is_masked(repo: Path, into: Path, token: str) -> None:
+    login = f"oauth2:{token}" if token == TOKEN else f"{token}:x-oauth-basic"
+    with GitServer(repo.parent, login=login, is_telltale=True) as served, pytest.raises(SourceError) as caught:
+        fetch_to(into, f"git+{served.url}/repo/.git", {"GIT_TOKEN": token})
+    assert "remote: no access for" in str(caught.value)
+    assert "5ecret" not in str(caught.value)
+    assert base64.b64encode(login.encode()).decode() not in str(caught.value)
 
 
 def test_a_hostile_submodule_on_another_port_sees_no_token(repo: Path, into: Path) -> None:

@@ -168,7 +168,7 @@ class _Git:
     def failure(self, doing: str, ended: _Ended, more: str = "") -> SourceError:
         """Return the error that says what git said, and what to do about it."""
         said = "\n".join(f"  {line}" for line in ended.log[-LOG_LINES:]) or f"  exit code {ended.status}"
-        parts = [f"git cannot {doing}:\n{mask(said, self.access.secrets)}", self._hint(said), more]
+        parts = [f"git cannot {doing}:\n{said}", self._hint(said), more]
         return self.refusal("\n".join(part for part in parts if part))
 
     def refusal(self, reason: str) -> SourceError:

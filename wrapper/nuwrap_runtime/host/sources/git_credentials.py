@@ -6,6 +6,7 @@ GIT_CONFIG_COUNT it also reaches submodules and the `upload-pack` of a local rep
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shlex
@@ -237,4 +238,5 @@ def _secrets(environ: Mapping[str, str], credentials: Credentials, network: Netw
     found = [environ.get(prefix + name, "") for prefix in ("", SOURCE_PREFIX) for name in names]
     found += [credentials.ssh_key, *(urlsplit(proxy).password or "" for proxy in network.proxies.values())]
     plain = {value.strip() for value in found if value.strip()}
-    return tuple(plain | {quote(value, safe="") for value in plain})
+    header = base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+    return (*plain, *(quote(value, safe="") for value in plain), header)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 
 import msgpack
 import pytest
 from scripted_processor import WorkerGone, frame
 
 from nuwrap_runtime.worker import protocol
+from nuwrap_runtime.worker.connection import Connection
 
 ECHO = "def f(context, event):\n    return event.body\n"
 EVENT = {"mode": "event"}
@@ -214,6 +216,22 @@ def f(context, event):
         peer = worker(code).start()
         peer.ask()
         assert {record["message"] for record in peer.logs()} == {"tick", "z" * 20000}
+
+    def test_line_sent_from_within_a_send_of_the_same_thread_comes_after_it(self):
+        sent = []
+
+        class Peer:
+            def sendall(self, lines):
+                sent.append(lines)
+                if lines == b"outer":  # as a signal handler that logs
+                    connection.send(b"inner")
+
+        connection = Connection(Peer())
+        thread = threading.Thread(target=connection.send, args=(b"outer",), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert sent == [b"outer", b"inner"]
+        assert not thread.is_alive()
 
 
 class TestStart:

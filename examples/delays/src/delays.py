@@ -1,11 +1,8 @@
 """How late do flights leave? One row a carrier, and a picture."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from airlines import full_names
 from matplotlib.figure import Figure
+
 from nuwrap_runtime import handler
 
 NAMES = {}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError, Stopped
+from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError, PlatformError, Stopped
 from nuwrap_runtime.host.prepare import Prepared, prepare
 from nuwrap_runtime.host.process import mask
 from nuwrap_runtime.host.report import Report
@@ -49,6 +49,9 @@ def run_job(launch: Launch, workspace: Workspace, environ: Mapping[str, str], re
     except NuwrapError as exc:
         report.error(str(exc))
         outcome = Outcome(exc.exit_code, failure=Failure(exc.phase, type(exc).__name__, str(exc)))
+    except OSError as exc:  # a full disk, a folder that was taken away: the run's result says so too
+        report.error(f"{report.phase}: {exc}")
+        outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
     with _undisturbed():
         result = _result(launch, outcome, prepared, report, started)
         write_result(folder, result, report)

@@ -17,9 +17,10 @@ from typing import Any, Optional
 from nuwrap_runtime import errors
 from nuwrap_runtime.errors import InputsError, NuwrapError, PlatformError, SourceError
 from nuwrap_runtime.host import credentials
+from nuwrap_runtime.host.interpreter import find_interpreter
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source
+from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source, split_scheme
 from nuwrap_runtime.host.sources import fetch as fetch_source
 from nuwrap_runtime.host.workspace import Workspace, remove_tree, usable_home
 from nuwrap_runtime.launch import Launch, Limits, Network, decode_base64
@@ -41,9 +42,13 @@ class Prepared:
 
 
 def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
-    """Put the code into the work folder, unless a record says that it is there already."""
+    """Put the code into the work folder, unless a record says that it is there already.
+
+    A path that is here is copied anew all the same: an author edits and starts again.
+    """
     key = _source_key(launch)
-    done = _read_record(workspace, key)
+    is_here = bool(launch.code_src) and not split_scheme(launch.code_src) and os.path.exists(launch.code_src)
+    done = None if is_here else _read_record(workspace, key)
     if done:
         return done
     with report.timed("source") as detail:
@@ -75,20 +80,21 @@ def _empty_source(workspace: Workspace) -> None:
 def prepare(
     launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report, *, mode: str, outputs: str = ""
 ) -> Prepared:
-    """Fetch, install, look for the inputs, and write the worker spec."""
-    checkout = fetch(launch, workspace, environ, report)
-    from nuwrap_runtime.host.requirements import ensure_environment
+    """Fetch, install, and write the worker spec; what can be refused without fetching is refused first."""
+    from nuwrap_runtime.host.requirements import check_requirements, ensure_environment
 
+    check_inputs(launch)
+    if launch.requirements:
+        check_requirements(launch.requirements)
+    find_interpreter(launch.python, environ)
+    checkout = fetch(launch, workspace, environ, report)
     if launch.requirements:
         with report.timed("requirements") as detail:
             made = ensure_environment(launch, environ, _cache(environ), say=report.note)
-            detail.append(f"{len(made.requirements)} packages" + (" installed" if made.installed else ", all there"))
+            where = "in an environment of their own" if made.installed else "all in the interpreter"
+            detail.append(f"{len(made.requirements)} packages, {where}")
     else:
         made = ensure_environment(launch, environ, "", say=report.note)
-    if launch.inputs:
-        with report.timed("inputs") as detail:
-            check_inputs(launch)
-            detail.append(", ".join(launch.inputs))
     spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs)
     _write_json(workspace.worker_spec, json.loads(spec.dump()))
     return Prepared(

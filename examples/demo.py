@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from nuwrap.platforms.interpreters import SUPPORTED, find_interpreters
+
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent / ".demo"
 CARRIERS = {
@@ -34,7 +36,7 @@ def main() -> int:
     began = time.monotonic()
     repository = make_repository(DEMO / "repository")
     function = DEMO / "function.yaml"
-    python = f"PYTHON3_{sys.version_info[1]}"
+    python = "PYTHON" + newest_python().replace(".", "_")
     text = (HERE / "delays" / "function.yaml").read_text(encoding="utf-8")
     text = text.replace("code_src: src", f"code_src: git+file://{repository}#v1").replace("PYTHON3_11", python)
     function.write_text(text, encoding="utf-8")
@@ -44,6 +46,15 @@ def main() -> int:
     code = run(["nuwrap", "run", os.path.relpath(function), *options])
     print(f"\ndemo: {time.monotonic() - began:.1f} s, exit code {code}")
     return code
+
+
+def newest_python() -> str:
+    """Return the running version, else the newest that is here and that a function may ask for."""
+    running = "{}.{}".format(*sys.version_info)
+    if running in SUPPORTED:
+        return running
+    versions = [one.version for one in find_interpreters(os.environ)]
+    return versions[-1] if versions else SUPPORTED[-1]
 
 
 def make_repository(folder: Path) -> Path:

@@ -77,9 +77,9 @@ def make_environment(version: str, python: str) -> Path:
     """Make `.venvs/<version>` with what the tests need, once for each lock and interpreter."""
     folder = ROOT / ".venvs" / version
     stamp = folder / "stamp"
-    digest = hashlib.sha256(LOCK.read_bytes() + python.encode()).hexdigest()
+    digest = hashlib.sha256(LOCK.read_bytes() + f"seeded {python}".encode()).hexdigest()
     if not stamp.is_file() or stamp.read_text() != digest:
-        subprocess.run([str(UV), "venv", "--quiet", "--clear", "--python", python, str(folder)], check=True)
+        subprocess.run([str(UV), "venv", "--quiet", "--clear", "--seed", "--python", python, str(folder)], check=True)
         install = [str(UV), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
         subprocess.run([*install, "--require-hashes", "-r", str(LOCK)], check=True)
         stamp.write_text(digest)

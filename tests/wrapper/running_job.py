@@ -93,6 +93,10 @@ class RunningJob:
             time.sleep(0.01)
         return path.read_text()
 
+    def stderr(self) -> str:
+        """Return what the host has said so far."""
+        return self._read("stderr")
+
     def _read(self, name: str) -> str:
         return (self.folder / name).read_text(encoding="utf-8", errors="replace")
 

@@ -104,7 +104,7 @@ class TestExitCodes:
     def test_outcome_has_its_code_phase_and_type(self, run_job, code, exit_code, phase, kind):
         done = run_job(code)
         assert (done.code, done.failure["phase"], done.failure["type"].rpartition(".")[2]) == (exit_code, phase, kind)
-        assert done.result["state"] == ("STOPPED" if exit_code == 143 else "ERROR")
+        assert done.result["state"] == "ERROR"
         assert "Traceback" not in done.stderr or "nuwrap_runtime" not in done.stderr
 
     @pytest.mark.parametrize(("given", "kept"), [("", 0), ("0", 0), ("3", 3), ("'words'", 1), ("None", 0)])
@@ -115,6 +115,42 @@ class TestExitCodes:
     def test_killed_worker_names_the_signal(self, run_job):
         done = run_job("import os\ndef f(): os.kill(os.getpid(), 9)")
         assert (done.failure["signal"], "ran out of memory" in done.failure["message"]) == ("SIGKILL", True)
+
+    def test_process_that_ends_in_init_did_not_end_while_loading(self, run_job):
+        done = run_job("import os\ndef g(context): os._exit(4)\ndef f(): pass", init_function="g")
+        assert (done.code, done.failure["phase"], done.failure["exit"]) == (9, "init", 4)
+
+    @pytest.mark.parametrize("program", ["/bin/ls", "/bin/false"])
+    def test_program_that_is_no_python_is_the_platforms_fault(self, run_job, program):
+        done = run_job("def f(): pass", python=program)
+        assert (done.code, done.failure["phase"]) == (10, "platform")
+        assert program in done.failure["message"]
+
+    @pytest.mark.parametrize("end", ["os._exit(0)", "time.sleep(600)"])
+    def test_what_was_logged_is_kept_without_an_answer(self, run_job, end):
+        code = f"import os, time\ndef f(run):\n    run.log_metric('m', 1.5)\n    {end}\n"
+        assert run_job(code, timeout_s=1).result["metrics"] == {"m": [1.5]}
+
+    def test_journal_of_the_functions_own_making_is_checked(self, run_job, tmp_path):
+        path = tmp_path / "out" / "outputs" / "journal.jsonl"
+        lines = '{"output": [1]}\n{"metric": "x", "values": 3}\n'
+        done = run_job(
+            f"import os\ndef f():\n    open({str(path)!r}, 'w').write({lines!r})\n    os._exit(0)\n",
+            output_path=str(tmp_path / "out"),
+        )
+        assert (done.code, done.result["metrics"]) == (9, {})
+        assert "what the function logged cannot be read" in done.stderr
+
+    def test_refused_launch_is_told_to_the_platform(self, run_job, tmp_path):
+        log = tmp_path / "termination-log"
+        log.touch()
+        assert run_job("def f(): pass", timeout_s=-1, env={"NUWRAP_TERMINATION_LOG": str(log)}).code == 2
+        told = json.loads(log.read_text())
+        assert (told["state"], told["failure"]["phase"]) == ("ERROR", "launch")
+
+    def test_work_folder_that_cannot_be_had_has_a_result(self, run_job):
+        done = run_job("def f(): pass", env={"NUWRAP_WORK": "/proc/nowhere"})
+        assert (done.code, done.failure["phase"]) == (10, "platform")
 
     def test_init_that_raises_and_init_that_does_not_fit(self, run_job):
         raising = run_job("def g(context): raise OSError('no model')\ndef f(): pass", init_function="g")
@@ -259,6 +295,16 @@ class TestStop:
         assert running.wait().code == 143
         wait_gone(int(child))
 
+    def test_function_that_answers_a_stop_is_not_waited_for(self, long_job):
+        code = "def f():\n    mark()\n    try:\n        time.sleep(600)\n    except BaseException:\n        return 5\n"
+        running, _ = long_job(code, grace_s=500)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait().code == 143  # and not after the grace, which the test's own limit would not outlast
+
+    def test_signal_of_the_functions_own_is_no_stop(self, run_job):
+        done = run_job("import os, signal\ndef f(): os.kill(os.getpid(), signal.SIGTERM)")
+        assert (done.code, done.result["state"], done.failure["signal"]) == (143, "ERROR", "SIGTERM")
+
     def test_second_stop_is_not_waited_for(self, long_job):
         code = "def f():\n    signal.signal(15, signal.SIG_IGN); mark()\n    while True: time.sleep(1)\n"
         running, _ = long_job(code, grace_s=500)
@@ -375,6 +421,13 @@ class TestSecrets:
         code = "def f(project): return [project.get_secret('DB'), len(project.get_secret('DB'))]"
         done = run_job(code, secrets=["DB"], env={"NUWRAP_SECRETS": str(tmp_path / "secrets")})
         assert done.value == ["***", 17]
+
+    def test_secret_is_a_variable_unless_there_is_one_of_its_name(self, run_job, tmp_path):
+        for name in ("DB", "TAKEN", "no-variable"):
+            (tmp_path / name).write_text(f"secret-of-{name}")
+        code = "import os\ndef f(): return [len(os.environ.get(one, '')) for one in ('DB', 'TAKEN', 'no-variable')]"
+        env = {"NUWRAP_SECRETS": str(tmp_path), "TAKEN": "x"}
+        assert run_job(code, secrets=["DB", "TAKEN", "no-variable"], env=env).value == [12, 1, 0]
 
     def test_function_cannot_read_the_hosts_environment(self, run_job):
         if not sys.platform.startswith("linux"):

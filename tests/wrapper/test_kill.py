@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 
 import pytest
-from running_job import wait_gone
+from running_job import DEADLINE_S, wait_gone
 
 MARK = """
 import atexit, os, pathlib, time
@@ -49,6 +50,47 @@ def test_worker_ends_with_its_host_and_the_next_start_works(job, run_job, tmp_pa
     assert not (tmp_path / "out" / "result.json").exists()
     done = run_job(code.replace("WAITS", "False"), **keys)
     assert (done.code, done.value) == (0, 1), done.stderr
+
+
+def wait_for(condition):
+    """Wait until the condition gives something; return it."""
+    until = time.monotonic() + DEADLINE_S
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_fetch_under_way_ends_with_its_host_and_leaves_the_next_starts_code_alone(job, run_job, places):
+    mute = socket.create_server(("127.0.0.1", 0))  # takes a connection and never says a word
+    with mute:
+        address = f"git+http://127.0.0.1:{mute.getsockname()[1]}/r.git"
+        running = job(code_src=address, **places)
+        peer, _ = mute.accept()
+        (child,) = children_of(running.process.pid)
+        running.process.kill()
+        wait_gone(child)
+        done = run_job("def f(): return 3", **places)
+        peer.close()
+    assert (done.code, done.value) == (0, 3), done.stderr
+
+
+def test_install_under_way_ends_with_its_host_and_the_next_start_installs(job, run_job, tmp_path, places):
+    project = tmp_path / "slow"
+    project.mkdir()
+    slow = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)\n"
+    (project / "setup.py").write_text(slow + "from setuptools import setup\nsetup(name='slow', version='1')\n")
+    keys = {**places, "requirements": [f"slow @ {project.as_uri()}"]}
+    running = job("def f(): return 4", **keys)
+    children = wait_for(lambda: "resolving" in running.stderr() and children_of(running.process.pid))
+    running.process.kill()
+    for child in children:
+        wait_gone(child)
+    (tmp_path / "go").touch()
+    done = run_job("def f(): return 4", **keys)
+    assert (done.code, done.value) == (0, 4), done.stderr
 
 
 @pytest.mark.parametrize(

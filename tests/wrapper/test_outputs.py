@@ -353,7 +353,7 @@ def test_numpy_scalars_are_results_and_arrays_are_not(collect: Any) -> None:
     for wrong, message in (
         (np.arange(3), r"numpy.ndarray cannot.*tolist\(\), or a data frame"),
         (np.datetime64("2026-01-01"), r"str\(value\)"),
-        (np.timedelta64(1), r"str\(value\)"),
+        (np.timedelta64(1, "s"), r"str\(value\)"),
         (np.complex128(1), "complex128 cannot"),
     ):
         with pytest.raises(OutputsError, match=message):

@@ -303,7 +303,7 @@ def f(context, event):
         with pytest.raises(WorkerGone) as gone:
             peer.wait(protocol.START)
         assert gone.value.code == 6
-        assert all(word in peer.logs()[0]["message"] for word in words)
+        assert all(word in peer.logs()[-1]["message"] for word in words)
 
     def test_init_function_that_is_not_there_is_a_load_error(self, worker):
         peer = worker(ECHO, spec={"init_function": "nope", **EVENT}).accept()

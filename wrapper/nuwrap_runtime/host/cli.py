@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         return _command(argv)
     except NuwrapError as exc:
         print(f"nuwrap-host: {exc}", file=sys.stderr)
-        return exc.exit_code
+        return _refused(argv, exc)
     except Exception:  # noqa: BLE001 - exit code 1 says that the handler raised: a fault of ours must not look so
         secrets = credentials.secret_values(os.environ, (), "")
         print(mask(traceback.format_exc(), secrets), file=sys.stderr)
@@ -68,7 +68,15 @@ def _command(argv: Sequence[str]) -> int:
         return ACTIONS[options.command](launch, report, command)
     except NuwrapError as exc:
         report.error(str(exc))
-        return exc.exit_code
+        return _refused(argv, exc)
+
+
+def _refused(argv: Sequence[str], exc: NuwrapError) -> int:
+    if argv[:1] == ["job"]:
+        from nuwrap_runtime.host.results import tell_refusal
+
+        tell_refusal(exc)
+    return exc.exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -118,8 +126,7 @@ def _prepare(launch: Launch, report: Report, _command: Sequence[str]) -> int:
 def _job(launch: Launch, report: Report, _command: Sequence[str]) -> int:
     from nuwrap_runtime.host.job import run_job
 
-    with open_workspace(os.environ) as workspace:
-        return run_job(launch, workspace, os.environ, report)
+    return run_job(launch, os.environ, report)
 
 
 def _exec(launch: Launch, report: Report, command: Sequence[str]) -> int:

@@ -49,6 +49,12 @@ def secret_values(environ: Mapping[str, str], names: Sequence[str], folder: str)
     return tuple(whole | {line for line in lines if len(line) >= LINE_CHARACTERS})
 
 
+def secret_variables(names: Sequence[str], folder: str) -> dict[str, str]:
+    """Return the secrets whose names may name a variable, from their files."""
+    found = {name: _read(os.path.join(folder, name)) for name in names if name.isidentifier() and name.isascii()}
+    return {name: value for name, value in found.items() if value and "\0" not in value}
+
+
 def secrets_folder(environ: Mapping[str, str]) -> str:
     """Return the folder with a file for each secret: `$NUWRAP_SECRETS`, in containers /run/secrets."""
     return environ.get("NUWRAP_SECRETS", "") or "/run/secrets"

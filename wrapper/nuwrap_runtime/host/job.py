@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -13,19 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError, PlatformError, Stopped
+from nuwrap_runtime.errors import NuwrapError, OutputsError, PlatformError, Stopped
+from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared, prepare
-from nuwrap_runtime.host.process import mask
 from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.results import OUTPUTS, open_outputs, output_folder, write_result
 from nuwrap_runtime.host.workers import EXIT_CODES, TimedOut, Worker, WorkerEnded
-from nuwrap_runtime.host.workspace import Workspace, socket_folder
+from nuwrap_runtime.host.workspace import open_workspace, socket_folder
+from nuwrap_runtime.journal import Journal
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.result import API, COMPLETED, ERROR, SCHEMA, STOPPED, TERMINATION_BYTES, Failure, Result, shorten
+from nuwrap_runtime.result import API, COMPLETED, ERROR, SCHEMA, STOPPED, Failure, Result
 from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker.protocol import ProtocolError, Reply, make_event
-
-TERMINATION_LOG = "/dev/termination-log"
-RESULT, OUTPUTS = "result.json", "outputs"
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,16 @@ class Outcome:
     failure: Optional[Failure] = None
 
 
-def run_job(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> int:
+def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     """Run the launch to its end and return the exit code; the result document is written whatever happens."""
     started = _now()
     folder = output_folder(launch)
     open_outputs(folder, launch.run)  # what is another run's stays as it is: no result is written there
     prepared: Optional[Prepared] = None
     try:
-        prepared = prepare(launch, workspace, environ, report, mode="job", outputs=os.path.join(folder, OUTPUTS))
-        outcome = _call(launch, prepared, report)
+        with open_workspace(environ) as workspace:
+            prepared = prepare(launch, workspace, environ, report, mode="job", outputs=os.path.join(folder, OUTPUTS))
+            outcome = _call(launch, prepared, report)
     except NuwrapError as exc:
         report.error(str(exc))
         outcome = Outcome(exc.exit_code, failure=Failure(exc.phase, type(exc).__name__, str(exc)))
@@ -53,73 +52,15 @@ def run_job(launch: Launch, workspace: Workspace, environ: Mapping[str, str], re
         report.error(f"{report.phase}: {exc}")
         outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
     with _undisturbed():
-        result = _result(launch, outcome, prepared, report, started)
+        result = _result(launch, outcome, prepared, report, started=started, folder=folder)
         write_result(folder, result, report)
     return result.exit_code
-
-
-def output_folder(launch: Launch) -> str:
-    """Return the folder that gets result and outputs: `output_path`, else `.nuwrap/runs/<run>` where we are."""
-    if "://" in launch.output_path:
-        raise LaunchError(f"output_path {launch.output_path!r}: this version writes to a folder only; name a path")
-    return os.path.abspath(launch.output_path or os.path.join(".nuwrap", "runs", launch.run))
-
-
-def open_outputs(folder: str, run: str) -> None:
-    """Make the folder ready for this run: what an earlier start of the same run left in it goes.
-
-    Raises OutputsError when it holds another run's result, or an `outputs` that no run of ours made.
-    """
-    outputs, document = os.path.join(folder, OUTPUTS), os.path.join(folder, RESULT)
-    marker = os.path.join(folder, ".run")  # written first: whenever this process is killed, the next one knows
-    owner = _read_text(marker)
-    if os.path.isdir(outputs) and owner != run:
-        whose = f"of run {owner!r}" if owner else "that no run made"
-        raise OutputsError(f"output_path {folder!r} has a folder {OUTPUTS!r} {whose}; name a folder of its own")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(marker, "w", encoding="utf-8") as stream:
-            stream.write(run)
-        shutil.rmtree(outputs, ignore_errors=True)
-        os.makedirs(outputs)
-        if os.path.exists(document):
-            os.unlink(document)
-    except OSError as exc:
-        raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
-
-
-def write_result(folder: str, result: Result, report: Report) -> None:
-    """Write `result.json` whole or not at all, and the short form where Kubernetes looks for it; secrets masked.
-
-    Half of a surrogate pair is written as JSON's escape, so that any text of the user's can be read back.
-    """
-    document = masked(result.to_document(), report)
-    path = os.path.join(folder, RESULT)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(path + ".part", "w", encoding="utf-8", errors="backslashreplace") as stream:
-            json.dump(document, stream, ensure_ascii=False, indent=1)
-            stream.write("\n")
-        os.replace(path + ".part", path)
-        if os.path.exists(TERMINATION_LOG):
-            with open(TERMINATION_LOG, "wb") as log:
-                log.write(shorten(document, TERMINATION_BYTES))
-    except OSError as exc:
-        report.error(f"the result cannot be written to {exc.filename!r}: {exc.strerror}")
-
-
-def masked(value: Any, report: Report) -> Any:
-    """Return the JSON value with every secret in its texts replaced."""
-    if isinstance(value, str):
-        return mask(value, report.secrets)
-    if isinstance(value, dict):
-        return {mask(key, report.secrets): masked(item, report) for key, item in value.items()}
-    return [masked(item, report) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
     """Start the worker, ask it the one event, and end it."""
     with socket_folder() as folder:
+        report.phase = "load"
         worker = Worker(prepared, folder, on_log=report.log)
         try:
             report.add_seconds(_start_seconds(worker))
@@ -128,6 +69,8 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
             outcome = _answered(reply, report)
             worker.finish(launch.grace_s)
         except WorkerEnded as exc:
+            if not worker.is_connected:
+                probe(prepared.python, "", prepared.environ)  # raises PlatformError when it is no Python of ours
             report.error(exc.failure.message)
             return Outcome(exc.exit_code, failure=exc.failure)
         except TimedOut:
@@ -172,12 +115,14 @@ def _timed_out(launch: Launch, worker: Worker, report: Report) -> Outcome:
     return Outcome(124, failure=Failure("handler", "TimedOut", message))
 
 
-def _result(launch: Launch, outcome: Outcome, prepared: Optional[Prepared], report: Report, started: str) -> Result:
-    document = outcome.document
+def _result(
+    launch: Launch, outcome: Outcome, prepared: Optional[Prepared], report: Report, *, started: str, folder: str
+) -> Result:
+    document = outcome.document or _logged(folder, report)
     outputs = {name: _located(output) for name, output in document.get("outputs", {}).items()}
-    states = {0: COMPLETED, 143: STOPPED}
+    is_stopped = outcome.failure is not None and outcome.failure.phase == Stopped.phase
     result = Result(
-        state=states.get(outcome.exit_code, ERROR),
+        state=STOPPED if is_stopped else ERROR if outcome.exit_code else COMPLETED,
         exit_code=outcome.exit_code,
         project=launch.project,
         function=launch.function,
@@ -208,17 +153,26 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, action)
 
 
+def _logged(folder: str, report: Report) -> Mapping[str, Any]:
+    """Return what the function logged before its process ended without an answer; `journal.jsonl` has it.
+
+    The function can write that file too, so it is checked like an answer.
+    """
+    try:
+        logged = Journal(os.path.join(folder, OUTPUTS)).read()
+        document = {"outputs": logged.outputs, "metrics": logged.metrics}
+        wrong = faults({"api": API, "state": ERROR, "exit_code": 1, **document}, SCHEMA)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+        wrong = [str(exc)]
+    if wrong:
+        report.warn(f"what the function logged cannot be read: {'; '.join(wrong)}")
+        return {}
+    return document
+
+
 def _located(output: Mapping[str, Any]) -> dict[str, Any]:
     """Return the output with its path from the result's folder; an entity that was there before has its key alone."""
     return {**output, "path": f"{OUTPUTS}/{output['path']}" if output["path"] else ""}
-
-
-def _read_text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read().strip()
-    except OSError:
-        return ""
 
 
 def _now() -> str:

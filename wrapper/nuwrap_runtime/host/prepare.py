@@ -213,12 +213,16 @@ def worker_environment(
 ) -> dict[str, str]:
     """Return the environment of the user's code: no credentials for fetching, a home that can be written.
 
-    PYTHONPATH is held back (the spec has it), an installed environment's programs come first on PATH.
+    PYTHONPATH is held back (the spec has it), an installed environment's programs come first on PATH, a secret is a
+    variable too unless there is one of its name.
     """
     made = credentials.user_environment(environ)
     made.pop("PYTHONPATH", None)
     made["HOME"] = usable_home(environ, workspace)
     made["PROJECT_NAME"], made["RUN_ID"] = launch.project, launch.run
+    folder = credentials.secrets_folder(environ)
+    for name, value in credentials.secret_variables(launch.secrets, folder).items():
+        made.setdefault(name, value)
     if installed_python:
         programs = os.path.dirname(installed_python)
         made["PATH"] = programs + os.pathsep + environ.get("PATH", os.defpath)
@@ -240,7 +244,7 @@ def _read_record(workspace: Workspace, key: str) -> Optional[Checkout]:
     try:
         with open(workspace.record, encoding="utf-8") as stream:
             record = json.load(stream)
-        if record.pop("source", None) == key and os.path.isdir(record["root"]):
+        if record.pop("source", None) == key and os.listdir(workspace.source):
             return replace(Checkout(**record), root=workspace.source)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or half of one: fetch anew
         pass

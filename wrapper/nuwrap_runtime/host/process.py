@@ -5,11 +5,13 @@ GitPython (sources/git.py) and the worker itself (workers.py) are the two named 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
@@ -20,6 +22,7 @@ from typing import IO, Any, Callable, Optional, cast
 from nuwrap_runtime.errors import PlatformError
 
 MASK = "***"
+PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.05
 PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
 _LINE_END = re.compile(rb"[\r\n]+")  # progress bars end their lines with \r
@@ -95,6 +98,20 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
         pass
 
 
+def die_with_parent() -> Optional[Callable[[], None]]:
+    """Return what, called in a child, makes it end when this process is killed (Linux); None elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library, parent = ctypes.CDLL(None), os.getpid()
+
+    def in_child() -> None:
+        library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it was killed before this line
+            os._exit(1)
+
+    return in_child
+
+
 def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     try:
         process = subprocess.Popen(
@@ -105,6 +122,7 @@ def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes]
             stdout=output,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - the host has no threads
         )
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in an argument
         where = f" in {command.cwd!r}" if command.cwd else ""

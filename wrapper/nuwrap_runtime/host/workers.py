@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +15,13 @@ from typing import Any, Callable, Optional
 
 from nuwrap_runtime.errors import PlatformError, Stopped
 from nuwrap_runtime.host.prepare import Prepared
-from nuwrap_runtime.host.process import kill_group
+from nuwrap_runtime.host.process import die_with_parent, kill_group
 from nuwrap_runtime.result import SCHEMA, Failure
 from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker import msgpack, protocol
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "worker", "main.py")
 POLL_SECONDS = 0.05  # only where there is no pidfd (macOS)
-PR_SET_PDEATHSIG = 1
 READ_BYTES = 256 * 1024
 END_SECONDS = 5.0  # from the end of its event socket to the end of the process
 
@@ -56,6 +53,7 @@ class Worker:
         self._on_log = on_log
         self._decoder = protocol.LineDecoder()
         self._failure: Optional[Failure] = None
+        self.phase = "load"
         self._lines: list[tuple[bytes, bytes]] = []
         self._pack = msgpack.load()[0]
         self._listeners = [_listen(os.path.join(folder, name)) for name in ("e", "c")]
@@ -70,6 +68,11 @@ class Worker:
         """The process id, which is the group's too."""
         return self._process.pid
 
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether it came as far as our own code; what ended before may be no Python that we can use."""
+        return self._event is not None
+
     def wait_started(self) -> Mapping[str, float]:
         """Return the worker's own seconds of load and init once it is ready; there is no limit on init.
 
@@ -77,7 +80,8 @@ class Worker:
         """
         self._event = self._accept(self._listeners[0])
         self._control = self._accept(self._listeners[1])
-        payload = self._wait_line(protocol.START, None, phase="load")
+        payload = self._wait_line(protocol.START, None)
+        self.phase = "handler"
         try:
             return dict(json.loads(payload)) if payload else {}
         except ValueError:
@@ -91,21 +95,25 @@ class Worker:
             self._peer().sendall(frame)
         except (BrokenPipeError, ConnectionResetError):  # it ended meanwhile; the wait below says how
             pass
-        return protocol.decode_reply(self._wait_line(protocol.REPLY, deadline, phase="handler"))
+        return protocol.decode_reply(self._wait_line(protocol.REPLY, deadline))
 
     def terminate(self, grace_s: float) -> bool:
-        """Send SIGTERM, hear the worker out for `grace_s`, then kill its group. True when it ended by itself."""
+        """Send SIGTERM, hear the worker out for `grace_s`, then kill its group. True when it ended by itself.
+
+        A function that answers all the same ends its process too: no further event comes.
+        """
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         try:
             if self._event is None:  # it has not come that far
                 self._linger(deadline)
                 return self._has_exited()
+            self._event.shutdown(socket.SHUT_WR)
             while time.monotonic() < deadline:
-                self._wait_line(b"", deadline, phase="handler")
+                self._wait_line(b"", deadline)
         except WorkerEnded:
             return True
-        except (TimedOut, Stopped):  # a second stop is impatient
+        except (TimedOut, Stopped, OSError):  # a second stop is impatient; the socket may be closed by now
             pass
         finally:
             self.close()
@@ -118,7 +126,7 @@ class Worker:
         """
         try:
             self._peer().shutdown(socket.SHUT_WR)
-            self._wait_line(b"", time.monotonic() + grace_s, phase="handler")
+            self._wait_line(b"", time.monotonic() + grace_s)
         except (WorkerEnded, TimedOut, Stopped, OSError):  # its answer is here, so nothing of this changes the outcome
             pass
         finally:
@@ -149,9 +157,9 @@ class Worker:
             if self._wait_readable(listener, None):
                 return listener.accept()[0]
             if self._has_exited():
-                raise self._end("load")
+                raise self._end()
 
-    def _wait_line(self, wanted: bytes, deadline: Optional[float], *, phase: str) -> bytes:
+    def _wait_line(self, wanted: bytes, deadline: Optional[float]) -> bytes:
         """Return the payload of the next line of the wanted kind; logs on the way are handed on."""
         while True:
             while self._lines:
@@ -167,7 +175,7 @@ class Worker:
                 continue
             data = _receive(self._peer()) if readable else b""
             if not data:
-                raise self._end(phase)
+                raise self._end()
             self._lines += self._decoder.feed(data)
 
     def _wait_readable(self, peer: socket.socket, deadline: Optional[float]) -> bool:
@@ -189,12 +197,14 @@ class Worker:
             return
         fields = record.get("with")
         told = fields.get("nuwrap_failure") if isinstance(fields, dict) else None
-        if isinstance(told, dict) and not faults(told, SCHEMA["properties"]["failure"]):
+        if isinstance(fields, dict) and fields.get("nuwrap_phase") == "init" and self.phase == "load":
+            self.phase = "init"
+        elif isinstance(told, dict) and not faults(told, SCHEMA["properties"]["failure"]):
             self._failure = Failure.from_document(told)
         else:
             self._on_log(record)
 
-    def _end(self, phase: str) -> WorkerEnded:
+    def _end(self) -> WorkerEnded:
         """Say how the worker ended: by the failure it told, by a signal that was not ours, or by itself."""
         self._linger(time.monotonic() + END_SECONDS)
         went_on = not self._has_exited()
@@ -204,15 +214,15 @@ class Worker:
             message = (
                 "the function's process closed its connection to nuwrap and went on (os.closerange?); it was killed"
             )
-            return WorkerEnded(Failure(phase=phase, type="WorkerLost", message=message), 9)
+            return WorkerEnded(Failure(phase=self.phase, type="WorkerLost", message=message), 9)
         if self._failure:
             return WorkerEnded(self._failure, EXIT_CODES.get(self._failure.phase, 5))
         if code == 128 + signal.SIGTERM:  # its exit code after the user's `finally` blocks
             code = -signal.SIGTERM
         if code < 0:
-            return WorkerEnded(_killed(phase, -code), 128 - code)
+            return WorkerEnded(_killed(self.phase, -code), 128 - code)
         message = f"the function's process ended by itself with exit code {code}, without an answer (os._exit?)"
-        return WorkerEnded(Failure(phase=phase, type="WorkerExited", message=message, exit=code), 9)
+        return WorkerEnded(Failure(phase=self.phase, type="WorkerExited", message=message, exit=code), 9)
 
     def _has_exited(self) -> bool:
         """Tell whether the process is over, without reaping it where the system can (its number stays taken)."""
@@ -276,24 +286,10 @@ def _start(prepared: Prepared, folder: str, stdout: Optional[int]) -> subprocess
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - the host has no threads
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - the host has no threads
         )
     except OSError as exc:
         raise PlatformError(f"cannot start the interpreter {prepared.python!r}: {exc.strerror}") from exc
-
-
-def _die_with_parent() -> Optional[Callable[[], None]]:
-    """Return what makes the worker end when the host is killed (Linux); its children see the sockets' end."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library, host = ctypes.CDLL(None), os.getpid()
-
-    def in_child() -> None:
-        library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != host:  # it was killed before this line
-            os._exit(1)
-
-    return in_child
 
 
 def _pidfd(pid: int) -> int:

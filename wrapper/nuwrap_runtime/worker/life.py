@@ -37,7 +37,7 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     if spec.mode == "job":
         application.caller.await_stop()
     try:
-        seconds = start(application, spec, user_paths)
+        seconds = start(application, spec, user_paths, is_ours="worker-spec" in options)
     except Terminated:
         raise
     except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included
@@ -60,13 +60,15 @@ def find_spec(options: Mapping[str, str], environ: MutableMapping[str, str]) -> 
     return WorkerSpec(root=os.getcwd(), handler=options.get("handler", ""), binding="nuclio")
 
 
-def start(application: Application, spec: WorkerSpec, user_paths: list[str]) -> dict[str, float]:
+def start(application: Application, spec: WorkerSpec, user_paths: list[str], *, is_ours: bool) -> dict[str, float]:
     """Load the function and run its init; return the seconds of each."""
     _warn_of_shadows(application, spec, user_paths)
     begin = time.perf_counter()
     application.load()
     loaded = time.perf_counter()
     if spec.mode != "check":
+        if is_ours:  # a host of ours then knows in which phase the process ended; a processor would log it
+            application.logger.debug_with("init begins", nuwrap_phase="init")
         application.init()
     return {"load": loaded - begin, "init": time.perf_counter() - loaded}
 

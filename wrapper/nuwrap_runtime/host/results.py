@@ -1,0 +1,89 @@
+"""Where a run's outputs and its result document lie: the folder is made ready before, the document written after."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any
+
+from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError
+from nuwrap_runtime.host.process import mask_all
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.result import ERROR, TERMINATION_BYTES, Failure, Result, shorten
+
+TERMINATION_LOG = "/dev/termination-log"  # a pod's terminationMessagePath may be another: $NUWRAP_TERMINATION_LOG
+RESULT, OUTPUTS = "result.json", "outputs"
+
+
+def output_folder(launch: Launch) -> str:
+    """Return the folder that gets result and outputs: `output_path`, else `.nuwrap/runs/<run>` where we are."""
+    if "://" in launch.output_path:
+        raise LaunchError(f"output_path {launch.output_path!r}: this version writes to a folder only; name a path")
+    return os.path.abspath(launch.output_path or os.path.join(".nuwrap", "runs", launch.run))
+
+
+def open_outputs(folder: str, run: str) -> None:
+    """Make the folder ready for this run: what an earlier start of the same run left in it goes.
+
+    Raises OutputsError when it holds another run's result, or an `outputs` that no run of ours made.
+    """
+    outputs, document = os.path.join(folder, OUTPUTS), os.path.join(folder, RESULT)
+    marker = os.path.join(folder, ".run")  # written first: whenever this process is killed, the next one knows
+    owner = _read_text(marker)
+    if os.path.isdir(outputs) and owner != run:
+        whose = f"of run {owner!r}" if owner else "that no run made"
+        raise OutputsError(f"output_path {folder!r} has a folder {OUTPUTS!r} {whose}; name a folder of its own")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(marker, "w", encoding="utf-8") as stream:
+            stream.write(run)
+        shutil.rmtree(outputs, ignore_errors=True)
+        os.makedirs(outputs)
+        if os.path.exists(document):
+            os.unlink(document)
+    except OSError as exc:
+        raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
+
+
+def write_result(folder: str, result: Result, report: Report) -> None:
+    """Write `result.json` whole or not at all, and the short form where Kubernetes looks for it; secrets masked.
+
+    Half of a surrogate pair is written as JSON's escape, so that any text of the user's can be read back.
+    """
+    document = mask_all(result.to_document(), report.secrets)
+    path = os.path.join(folder, RESULT)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8", errors="backslashreplace") as stream:
+            json.dump(document, stream, ensure_ascii=False, indent=1)
+            stream.write("\n")
+        os.replace(path + ".part", path)
+        _tell_platform(document)
+    except OSError as exc:
+        report.error(f"the result cannot be written to {exc.filename!r}: {exc.strerror}")
+
+
+def tell_refusal(exc: NuwrapError) -> None:
+    """Write where Kubernetes looks for it why nothing was started; there is no folder for a result yet."""
+    failure = Failure(exc.phase, type(exc).__name__, str(exc))
+    try:
+        _tell_platform(Result(ERROR, exc.exit_code, failure=failure).to_document())
+    except OSError:  # standard error has it
+        pass
+
+
+def _tell_platform(document: Any) -> None:
+    path = os.environ.get("NUWRAP_TERMINATION_LOG", "") or TERMINATION_LOG
+    if os.path.exists(path):
+        with open(path, "wb") as log:
+            log.write(shorten(document, TERMINATION_BYTES))
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""

@@ -13,6 +13,7 @@ from nuwrap_runtime.host.credentials import (
     secret_values,
     secrets_folder,
     user_environment,
+    without_fetching,
 )
 from nuwrap_runtime.launch import VARIABLES
 
@@ -55,6 +56,14 @@ def test_secrets_are_found_in_variables_and_files(tmp_path: Path) -> None:
     environ = {"GIT_TOKEN": "t1", "NUWRAP_SOURCE_GIT_PASSWORD": "t2", "VAR": " from-var ", "OTHER": "shown"}
     found = secret_values(environ, ("FILE", "VAR", "MISSING"), str(tmp_path))
     assert set(found) == {"t1", "t2", "from-file", "from-var"}
+
+
+def test_an_indexs_login_is_not_the_functions() -> None:
+    login = {"UV_INDEX_A_PASSWORD": "pw-of-a", "UV_INDEX_A_USERNAME": "me", "PIP_INDEX_URL": "https://me:pw-of-b@h/s"}
+    plain = {"UV_INDEX_URL": "https://h/simple", "UV_INDEX": "a=https://h/s", "https_proxy": "http://me:pw-of-p@h:1"}
+    assert user_environment({**login, **plain}) == plain
+    assert without_fetching({**login, **plain, "GIT_TOKEN": "t"}) == {**login, **plain}
+    assert set(secret_values({**login, **plain}, (), "")) == {"pw-of-a", "pw-of-b", "pw-of-p"}
 
 
 def test_each_line_of_a_key_is_a_secret_for_a_log_has_lines() -> None:

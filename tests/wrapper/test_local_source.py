@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.sources import FETCHERS, Checkout, fetch, parse_source
+from nuwrap_runtime.host.sources import FETCHERS, Checkout, fetch, parse_source, shown
 from nuwrap_runtime.launch import Launch, Limits
 
 CODE = b"def f(): return 7\n"
@@ -220,6 +220,30 @@ def test_an_unknown_scheme_lists_the_known_ones(code_src: str, near: str) -> Non
     with pytest.raises(SourceError, match="is not known; allowed: a path, git") as caught:
         parse_source(Launch(handler="f", code_src=code_src))
     assert str(caught.value).endswith(f"did you mean {near!r}?" if near else "://")
+
+
+@pytest.mark.parametrize(
+    ("code_src", "quoted"),
+    [
+        ("https://user:s3cret@h/x.py", "https://***@h/x.py"),
+        ("s3://AKIA:s3c@ret@h/x", "s3://***@h/x"),
+        ("git+hxtps://user:s3cret@h/r?subdir=a@b#v", "git+hxtps://***@h/r?subdir=a@b#v"),
+        ("git+hxtps://user:s3/cret@h/r", "git+hxtps://***@h/r"),
+        ("s3:/AKIA:s3cret@h/x", "s3:/***@h/x"),
+        ("user:s3cret@h/r", "***@h/r"),
+        ("git+ssh://h:22/r@v", "git+ssh://h:22/r@v"),
+        ("https://[::1]:80/r@v", "https://[::1]:80/r@v"),
+        ("git@h:owner/repo", "git@h:owner/repo"),
+        ("pkg/a@b.py", "pkg/a@b.py"),
+    ],
+)
+def test_an_address_is_shown_without_its_login(code_src: str, quoted: str) -> None:
+    assert shown(code_src) == quoted
+
+
+def test_an_unknown_scheme_tells_no_password() -> None:
+    with pytest.raises(SourceError, match=r"code_src 'ftp://\*\*\*@h/x'"):
+        parse_source(Launch(handler="f", code_src="ftp://user:s3cret@h/x"))
 
 
 def test_schemes_are_read_in_any_case_and_in_order() -> None:

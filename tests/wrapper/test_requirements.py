@@ -21,6 +21,7 @@ import pytest
 
 from nuwrap_runtime.errors import PlatformError, RequirementsError
 from nuwrap_runtime.host.environments import Environment
+from nuwrap_runtime.host.index import hide
 from nuwrap_runtime.host.interpreter import Distribution, Interpreter
 from nuwrap_runtime.host.requirements import (
     check_requirements,
@@ -171,6 +172,8 @@ def test_without_requirements_nothing_is_started_or_imported(tmp_path: Path) -> 
         ("leaf @ ../leaf", "names no address"),
         ("leaf @ https://${TOKEN}@host/leaf.whl", "variables are not read here"),
         ("leaf @ https://host/leaf\\", "backslash"),
+        ("leaf @ git+https://me:pw@host/r.git", r"'leaf @ git\+https://\*\*\*@host/r.git' holds a password"),
+        ("leaf @ git+https://01234567890123456789@host/r.git", r"https://\*\*\*@host/r.git' holds a password"),
     ],
 )
 def test_what_is_no_requirement_is_refused_with_the_reason(line: str, reason: str) -> None:
@@ -187,9 +190,22 @@ def test_all_faults_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at //me:p@w@host/x", "at //***@host/x"),
+        ("me:p@w@host, me:p/w@host/x", "***@host, ***@host/x"),
+        ("x @ git+https://host:80/r.git@main", "x @ git+https://host:80/r.git@main"),
+        ("git+ssh://git@h/r@v: not found", "git+ssh://***@h/r@v: not found"),
+    ],
+)
+def test_a_login_is_hidden_wherever_it_stands(text: str, shown: str) -> None:
+    assert hide(text) == shown
+
+
 def test_valid_requirements_keep_their_order() -> None:
-    lines = ["Twig[more]>=1,<3; python_version>'3'", "leaf", "x @ git+https://host/r.git@main"]
-    assert [one.name for one in check_requirements(lines)] == ["Twig", "leaf", "x"]
+    lines = ["Twig[more]>=1,<3; python_version>'3'", "leaf", "x @ git+https://host/r.git@main", "y @ git+ssh://git@h/r"]
+    assert [one.name for one in check_requirements(lines)] == ["Twig", "leaf", "x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -448,10 +464,10 @@ def test_credentials_of_an_index_are_in_no_argument_and_no_message(
     log = stub('echo "cannot reach $UV_DEFAULT_INDEX, $UV_INDEX: password p%40ssw0rd, p@ssw0rd" >&2; exit 1')
     network = Network(index=("https://me:p%40ssw0rd@one/simple", "https://t0ken-t0ken@two/simple"))
     with pytest.raises(RequirementsError) as caught:
-        ensure(base(), "leaf @ https://u:h1dden@host/leaf.whl", network=network)
+        ensure(base(), "leaf @ https://t0k3n-t0k3n@host/leaf.whl", network=network)
     text = str(caught.value) + log.read_text()
     assert "cannot reach https://***@two/simple, https://***@one/simple: password ***, ***" in text
-    assert [one for one in ("ssw0rd", "t0ken-t0ken", "h1dden") if one in text] == []
+    assert [one for one in ("ssw0rd", "t0ken-t0ken", "t0k3n-t0k3n") if one in text] == []
 
 
 def test_requirements_are_no_arguments(base: Callable[..., str], ensure: Ensure, stub: Callable[[str], Path]) -> None:

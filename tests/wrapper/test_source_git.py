@@ -321,6 +321,7 @@ def test_the_users_configuration_still_counts(tmp_path: Path, repo: Path, into: 
         ("git+https://h/r#%2D-upload-pack=x", "looks like an option"),
         ("git+ssh://-oProxyCommand=x/r", "host '-oProxyCommand=x' is refused"),
         ("git+ssh://-oProxyCommand@h/r", "user '-oProxyCommand' is refused"),
+        ("git+https://01234567890123456789@h/r", "a password or token in an address is refused"),
         ("git+ssh://h:x/r", "host 'h' is refused"),
         ("git+https://h/r\nx", "control characters are refused"),
         ("git+https://h/r%0ax", "control characters are refused"),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
+from nuwrap_runtime.host.index import url_secrets
 from nuwrap_runtime.launch import VARIABLES
 
 SOURCE_PREFIX = "NUWRAP_SOURCE_"
 SOURCE_FAMILIES = ("GIT_", "AWS_")
 FETCH_ONLY = ("GIT_TOKEN", "GIT_PASSWORD", "GIT_SSH_KEY", "GIT_ASKPASS", "SSH_ASKPASS")
+INDEX_VARIABLES = (
+    *("UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
+    *("UV_FIND_LINKS", "PIP_FIND_LINKS"),
+)
 LINE_CHARACTERS = 8  # a shorter line of a key or a document is no secret by itself, and would mask half the log
 _VALUES = ("GIT_TOKEN", "GIT_PASSWORD", "GIT_SSH_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -34,7 +40,12 @@ def fetch_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def user_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what the user's code gets: no credentials for fetching, none of the launch's own variables."""
+    """Return what the user's code gets: no credentials for fetching or of an index, none of the launch's variables."""
+    return {name: value for name, value in without_fetching(environ).items() if not _is_index_login(name, value)}
+
+
+def without_fetching(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of our own installer: an index's login stays, a source's and the launch's variables go."""
     hidden = {*FETCH_ONLY, *VARIABLES, "NUWRAP_LAUNCH"}
     return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(SOURCE_PREFIX)}
 
@@ -44,6 +55,7 @@ def secret_values(environ: Mapping[str, str], names: Sequence[str], folder: str)
     found = [environ.get(name, "") for name in (*_VALUES, *names)]
     found += [environ.get(SOURCE_PREFIX + name, "") for name in _VALUES]
     found += [_read(os.path.join(folder, name)) for name in names]
+    found += _passwords(environ)
     whole = {value.strip() for value in found if value.strip()}
     lines = {line.strip() for value in whole if "\n" in value for line in value.splitlines()}
     return tuple(whole | {line for line in lines if len(line) >= LINE_CHARACTERS})
@@ -58,6 +70,19 @@ def secret_variables(names: Sequence[str], folder: str) -> dict[str, str]:
 def secrets_folder(environ: Mapping[str, str]) -> str:
     """Return the folder with a file for each secret: `$NUWRAP_SECRETS`, in containers /run/secrets."""
     return environ.get("NUWRAP_SECRETS", "") or "/run/secrets"
+
+
+def _is_index_login(name: str, value: str) -> bool:
+    if name.startswith("UV_INDEX_") and name.endswith(("_USERNAME", "_PASSWORD")):
+        return True
+    return name in INDEX_VARIABLES and bool(re.search(r"//[^/\s]+@", value))
+
+
+def _passwords(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the passwords for indexes and proxies."""
+    plain = [value for name, value in environ.items() if name.startswith("UV_INDEX_") and name.endswith("_PASSWORD")]
+    texts = [value for name, value in environ.items() if name in INDEX_VARIABLES or name.upper().endswith("_PROXY")]
+    return (*plain, *url_secrets(texts))
 
 
 def _read(path: str) -> str:

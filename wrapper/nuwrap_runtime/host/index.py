@@ -47,6 +47,8 @@ _SYSTEM = (
     *("GIT_SSL_CAINFO", "NETRC", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),  # some interpreters do not start without
 )
 _KEPT = frozenset((*_INDEX, *_CHOICE, *_REACH, *_SYSTEM))
+# `user:password@` without `//`; neither a scheme's colon nor a port's. The counts bound the search in a long line.
+_BARE_LOGIN = re.compile(r"(?<![^\s/@:'\"])[^\s/@:'\"]{1,128}:(?!//|\d+/)[^\s@]{1,512}(?:@[^\s@/]{0,256}){0,4}@")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CA = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 _FIXED = {
@@ -90,15 +92,15 @@ def url_secrets(texts: Iterable[str]) -> tuple[str, ...]:
     """Return every password, and every long user name that stands alone as a token does, in the texts' addresses."""
     found: list[str] = []
     for text in texts:
-        for user, password in re.findall(r"//([^/@:\s]*)(?::([^/@\s]*))?@", text):
+        for user, password in re.findall(r"//([^/@:\s]*)(?::([^/\s]*))?@", text):
             secret = password or (user if len(user) >= 8 else "")  # `git@` is no secret
             found += [one for one in (secret, unquote(secret)) if one]
     return tuple(dict.fromkeys(found))
 
 
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return the text without the secrets and without what stands before an `@` in any address."""
-    return re.sub(r"//[^/@\s]+@", f"//{MASK}@", mask(text, tuple(secrets)))
+    """Return the text without the secrets and without what stands before an `@` in any address, `user:pw@` included."""
+    return _BARE_LOGIN.sub(f"{MASK}@", re.sub(r"//[^/\s]+@", f"//{MASK}@", mask(text, tuple(secrets))))
 
 
 def _is_kept(name: str) -> bool:

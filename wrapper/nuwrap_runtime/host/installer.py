@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from nuwrap_runtime.errors import PlatformError
-from nuwrap_runtime.host.credentials import user_environment
+from nuwrap_runtime.host.credentials import without_fetching
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.uv import find_uv
 
@@ -25,7 +25,7 @@ def install_locked(lock: str, target: str, version: str, environ: Mapping[str, s
         argv = [uv, "pip", "install", "--link-mode", "copy", "--python", sys.executable, *common]
     else:
         argv = [sys.executable, "-I", "-m", "pip", "install", "--implementation", "cp", *common]
-    env = {**user_environment(environ), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    env = {**without_fetching(environ), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     os.makedirs(target, exist_ok=True)
     done = run(Command(argv, env, cwd=target, timeout_s=SECONDS))  # where we stand, a `pyproject.toml` may configure uv
     if done.returncode == 1 and not uv and any("No module named pip" in line for line in done.log):

@@ -13,6 +13,7 @@ from nuwrap_runtime.errors import PlatformError, RequirementsError
 from nuwrap_runtime.host import environments
 from nuwrap_runtime.host.environments import Environment, Place
 from nuwrap_runtime.host.interpreter import Distribution, Interpreter, find_interpreter, probe
+from nuwrap_runtime.host.sources.git_address import TOKEN_CHARACTERS, TOKEN_PREFIXES
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.schema import show
 
@@ -122,7 +123,20 @@ def _line_fault(line: str) -> str:
 def _url_fault(requirement: Requirement) -> str:
     if requirement.url and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", requirement.url):
         return "names no address; allowed after '@': https://…, git+https://…, file:///absolute/path"
+    if requirement.url and _holds_login(requirement.url):
+        return (
+            "holds a password or token, which would show in the list of processes and in the lock; take the package "
+            "from an index, whose login the installer's own variables have, or bring the code as code_src"
+        )
     return ""
+
+
+def _holds_login(url: str) -> bool:
+    """Tell whether a login stands in the address; a name alone (`git@`) is none unless it is as long as a token."""
+    found = re.match(r"[^:]*:/+([^/]*)@", url)
+    user = found.group(1) if found else ""
+    is_token = not url.startswith("git+ssh:") and len(user) >= TOKEN_CHARACTERS
+    return ":" in user or "%3a" in user.lower() or is_token or user.startswith(TOKEN_PREFIXES)
 
 
 def _walk(

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Callable, Final
 
 from nuwrap_runtime.errors import SourceError
+from nuwrap_runtime.host.process import MASK
 from nuwrap_runtime.launch import Launch, Limits, Network
 from nuwrap_runtime.schema import did_you_mean
 
@@ -53,9 +54,26 @@ def parse_source(launch: Launch) -> Source:
         near = did_you_mean(scheme, [name for name in FETCHERS if name])
         known = ", ".join(f"{name}://" for name in FETCHERS if name)
         raise SourceError(
-            f"code_src {launch.code_src!r}: scheme {scheme!r} is not known; allowed: a path, {known}{near}"
+            f"code_src {shown(launch.code_src)!r}: scheme {scheme!r} is not known; allowed: a path, {known}{near}"
         )
     return Source(scheme, launch.code_src, launch.sha256, launch.keep_git, launch.limits, launch.network)
+
+
+def shown(code_src: str) -> str:
+    """Return `code_src` as messages and documents may quote it: `***` in place of a login in the address.
+
+    A password may hold what an address would have to encode: up to the last `@` before the path, or, where what
+    precedes the first `/` ends in neither a host nor a port, before anything.
+    """
+    begin = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/+|", code_src)
+    head = begin.group() if begin else ""
+    rest = code_src[len(head) :]
+    netloc = rest.partition("/")[0]
+    if "@" in netloc and (head or ":" in netloc.partition("@")[0]):
+        return f"{head}{MASK}@{rest[netloc.rindex('@') + 1 :]}"
+    if head and "@" in rest and re.search(r":(?!\d*$)", netloc) and not netloc.startswith("["):
+        return f"{head}{MASK}@{rest[rest.rindex('@') + 1 :]}"
+    return code_src
 
 
 def split_scheme(code_src: str) -> str:

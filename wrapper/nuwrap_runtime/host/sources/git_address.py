@@ -22,6 +22,7 @@ PROTOCOLS: Final[Mapping[str, str]] = {
     "ssh": "https:ssh",
 }
 TOKEN_PREFIXES: Final = ("github_pat_", "ghp_", "glpat-", "glpat_")
+TOKEN_CHARACTERS: Final = 20  # a user name of an http(s) address that is as long is a token of another make
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"(?!-)(?:[\w.~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -91,7 +92,8 @@ def _encode(path: str) -> str:
 
 def _check_userinfo(scheme: str, userinfo: str) -> None:
     user = unquote(userinfo)
-    if ":" in user or user.startswith(TOKEN_PREFIXES):
+    is_token = user.startswith(TOKEN_PREFIXES) or (scheme != "ssh" and len(user) >= TOKEN_CHARACTERS)
+    if ":" in user or is_token:
         advice = "GIT_SSH_KEY" if scheme == "ssh" else "GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD"
         raise ValueError(f"a password or token in an address is refused: it would show in logs; set {advice} instead")
     if user and not re.fullmatch(r"(?!-)[\w.@+~-]+", user):

@@ -12,6 +12,7 @@ import pytest
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.sources import FETCHERS, Checkout, fetch, parse_source, shown
+from nuwrap_runtime.host.workspace import remove_tree
 from nuwrap_runtime.launch import Launch, Limits
 
 CODE = b"def f(): return 7\n"
@@ -169,6 +170,22 @@ def test_a_folder_has_limits(here: Path, tmp_path: Path, limits: Limits) -> None
     put(here / "b.py")
     with pytest.raises(SourceError, match=r"limits\.files, limits\.bytes"):
         deliver(".", tmp_path / "into", limits=limits)
+
+
+@pytest.mark.parametrize("levels", [200, 201, 1500])
+def test_folders_in_each_other_have_a_limit(here: Path, tmp_path: Path, levels: int) -> None:
+    for level in range(1, levels + 1):
+        os.mkdir("d/" * level)
+    Path("d/" * levels, "f.py").write_bytes(CODE)
+    try:
+        if levels > 200:
+            with pytest.raises(SourceError, match="in more than 200 levels"):
+                deliver(".", tmp_path / "into")
+        else:
+            deliver(".", tmp_path / "into")
+            assert names(tmp_path / "into") == ["d/" * 200 + "f.py"]
+    finally:
+        remove_tree(str(here / "d"))
 
 
 def test_a_file_has_a_limit_and_a_digest(here: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from git_server import MAIN, WHEN, GitServer, commit, fetch_to, git, make_reposi
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.sources import Source, git_refs
 from nuwrap_runtime.host.sources.git_address import parse_address
+from nuwrap_runtime.host.sources.git_tree import check_listing
 from nuwrap_runtime.launch import Limits, Network
 
 FILES = ["main.py", "pkg/mod.py"]
@@ -200,6 +201,19 @@ def test_a_subdir_that_is_a_link_out_is_refused(repo: Path, into: Path) -> None:
     assert "is no folder of the repository" in message_of(into, f"git+file://{repo}?subdir=link")
 
 
+@pytest.mark.parametrize("target", [".git", ".git/objects"])
+def test_a_subdir_that_is_a_link_to_gits_own_folder_is_refused(repo: Path, into: Path, target: str) -> None:
+    (repo / "gl").symlink_to(target)
+    commit(repo, {})
+    assert "is no folder of the repository" in message_of(into, f"git+file://{repo}?subdir=gl")
+
+
+def test_a_name_with_a_line_separator_is_one_name() -> None:
+    assert git_refs.parse_refs("aa\trefs/heads/x\u2028bb\trefs/heads/main\n") == {
+        "refs/heads/x\u2028bb\trefs/heads/main": "aa"
+    }
+
+
 def test_links_inside_stay_links(repo: Path, into: Path) -> None:
     (repo / "pkg" / "link.py").symlink_to("../main.py")
     (repo / "dangling").symlink_to("not/there")
@@ -212,6 +226,30 @@ def test_links_inside_stay_links(repo: Path, into: Path) -> None:
 @pytest.mark.parametrize("limits", [Limits(files=1), Limits(bytes=20)], ids=["files", "bytes"])
 def test_code_over_its_limits_is_refused(repo: Path, into: Path, limits: Limits) -> None:
     assert "(limits." in message_of(into, f"git+file://{repo}", limits=limits)
+
+
+def test_a_few_trees_with_millions_of_files_are_refused_before_they_are_checked_out(repo: Path, into: Path) -> None:
+    made = git(repo, "hash-object", "-w", "--stdin", stdin="x")
+    for kind in ("100644 blob", *["040000 tree"] * 4):
+        made = git(repo, "mktree", stdin="".join(f"{kind} {made}\t{number}\n" for number in range(40)))
+    git(repo, "update-ref", "refs/heads/bomb", git(repo, "commit-tree", "-m", "bomb", made))
+    assert "has more than 1000 files (limits.files)" in message_of(
+        into, f"git+file://{repo}#bomb", limits=Limits(files=1000)
+    )
+    with pytest.raises(ValueError, match=r"has more than 9 bytes \(limits\.bytes\)"):
+        check_listing(
+            Limits(bytes=9), [b"100644 blob 0a       4\ta\0", b"160000 commit 0a - \tb\x00100644 blob 0a 6\tc\0"]
+        )
+
+
+@pytest.mark.parametrize("levels", [200, 201])
+def test_folders_in_each_other_have_a_limit(repo: Path, into: Path, levels: int) -> None:
+    commit(repo, {"d/" * levels + "f.py": ""})
+    if levels > 200:
+        assert "in more than 200 levels" in message_of(into, f"git+file://{repo}")
+    else:
+        fetch_to(into, f"git+file://{repo}")
+        assert "d/" * levels + "f.py" in names_in(into)
 
 
 def add_submodule(repo: Path, name: str, url: str, pin: str = "") -> None:

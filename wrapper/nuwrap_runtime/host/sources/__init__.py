@@ -14,6 +14,8 @@ from nuwrap_runtime.host.process import MASK
 from nuwrap_runtime.launch import Launch, Limits, Network
 from nuwrap_runtime.schema import did_you_mean
 
+DEPTH: Final = 200  # most folders inside each other: the standard library's own walks end at 1,000 (recursion)
+
 
 @dataclass(frozen=True)
 class Source:

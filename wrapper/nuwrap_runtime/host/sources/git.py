@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from subprocess import Popen, TimeoutExpired
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.process import kill_group, mask
@@ -22,7 +23,7 @@ from nuwrap_runtime.host.sources import Checkout, Source
 from nuwrap_runtime.host.sources.git_address import PROTOCOLS, Address, parse_address
 from nuwrap_runtime.host.sources.git_credentials import Access, open_access
 from nuwrap_runtime.host.sources.git_refs import Target, Way, choose, commit_target, describe_refs, parse_refs
-from nuwrap_runtime.host.sources.git_tree import deliver
+from nuwrap_runtime.host.sources.git_tree import check_listing, deliver
 from nuwrap_runtime.host.workspace import remove_tree
 
 LOG_LINES: Final = 8
@@ -67,6 +68,8 @@ def _fetch_into(source: Source, address: Address, environ: Mapping[str, str], fo
         refs = parse_refs(git.must("read the repository", "ls-remote", "--heads", "--tags", "--", access.url))
         commit = _obtain(git, choose(address.ref, refs), refs, tree)
         inside = git.at(tree)
+        with closing(inside.stream("list the files", "ls-tree", "-r", "-l", "-z", "--full-tree", commit)) as blocks:
+            check_listing(source.limits, blocks)
         inside.must("check out the commit", "checkout", "--quiet", "--force", "--detach", commit)
         _update_submodules(inside)
     deliver(source, tree, address.subdir, base)
@@ -164,6 +167,25 @@ class _Git:
         if ended.status:
             raise self.failure(doing, ended)
         return ended.output
+
+    def stream(self, doing: str, *arguments: str) -> Generator[bytes, None, None]:
+        """Yield the command's output as it comes; closing ends it. Raises SourceError when it fails."""
+        process = self._start(arguments)
+        pipe, log = cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr)
+        try:
+            while True:
+                left = max(0.0, self.deadline - time.monotonic())
+                if not select.select([pipe], [], [], left)[0]:
+                    raise self.refusal(f"git {arguments[0]} is not done after {self.seconds:g} s (limits.seconds)")
+                data = os.read(pipe.fileno(), 65536)
+                if not data:
+                    break
+                yield data
+            said = log.read(65536).decode("utf-8", "replace").splitlines()
+            if process.wait():
+                raise self.failure(doing, _Ended(process.returncode, "", said))
+        finally:
+            _end(process)
 
     def failure(self, doing: str, ended: _Ended, more: str = "") -> SourceError:
         """Return the error that says what git said, and what to do about it."""

@@ -36,8 +36,8 @@ class Target:
 
 
 def parse_refs(listing: str) -> dict[str, str]:
-    """Return name → object of each branch and tag in the output of `git ls-remote`."""
-    pairs = [line.split("\t", 1) for line in listing.splitlines() if "\t" in line]
+    """Return name → object of each branch and tag in the output of `git ls-remote`; a name may hold U+2028."""
+    pairs = [line.split("\t", 1) for line in listing.split("\n") if "\t" in line]
     return {name: oid for oid, name in pairs if not name.endswith("^{}")}
 
 

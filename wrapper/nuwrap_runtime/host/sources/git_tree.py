@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from nuwrap_runtime.host.sources import Source
+from nuwrap_runtime.host.sources import DEPTH, Source
 from nuwrap_runtime.host.workspace import remove_tree
+from nuwrap_runtime.launch import Limits
 
 
 def deliver(source: Source, tree: str, subdir: str, into: str) -> None:
@@ -17,16 +18,41 @@ def deliver(source: Source, tree: str, subdir: str, into: str) -> None:
     leaves the code's folder and code over its limits; then nothing has been moved.
     """
     root = _find_root(tree, subdir)
+    _check(source.limits, root)
     if not source.keep_git:
         _remove_git(root)
-    _check(source, root)
     for name in os.listdir(root):
         os.rename(os.path.join(root, name), os.path.join(into, name))
 
 
+def check_listing(limits: Limits, blocks: Iterable[bytes]) -> None:
+    """See that what `git ls-tree -r -l -z` lists is within the limits, reading no further than that takes.
+
+    A few kilobytes of trees that hold each other many times list files without end. Raises ValueError.
+    """
+    files, size, rest = 0, 0, b""
+    for block in blocks:
+        *records, rest = (rest + block).split(b"\0")
+        for record in records:
+            head, _, path = record.partition(b"\t")
+            length = head.split()[-1]  # "-" for a submodule
+            files, size = files + 1, size + (int(length) if length.isdigit() else 0)
+            _check_sums(limits, files, size, path.count(b"/"))
+
+
+def _check_sums(limits: Limits, files: int, size: int, depth: int) -> None:
+    if files > limits.files:
+        raise ValueError(f"has more than {limits.files} files (limits.files)")
+    if size > limits.bytes:
+        raise ValueError(f"has more than {limits.bytes} bytes (limits.bytes)")
+    if depth > DEPTH:
+        raise ValueError(f"has folders in more than {DEPTH} levels, the most that is allowed")
+
+
 def _find_root(tree: str, subdir: str) -> str:
     root = os.path.realpath(os.path.join(tree, subdir))
-    if os.path.isdir(root) and os.path.commonpath([tree, root]) == tree:
+    is_inside = os.path.commonpath([tree, root]) == tree
+    if is_inside and os.path.isdir(root) and ".git" not in os.path.relpath(root, tree).lower().split(os.sep):
         return root
     folders = sorted(entry.name for entry in os.scandir(tree) if entry.is_dir() and entry.name != ".git")
     raise ValueError(f"subdir {subdir!r} is no folder of the repository; its folders: {', '.join(folders) or 'none'}")
@@ -41,27 +67,27 @@ def _remove_git(root: str) -> None:
             os.unlink(os.path.join(path, ".git"))
 
 
-def _check(source: Source, root: str) -> None:
+def _check(limits: Limits, root: str) -> None:
     size = 0
-    for files, entry in enumerate(_walk(root), start=1):
+    for files, (entry, depth) in enumerate(_walk(root), start=1):
         size += entry.stat(follow_symlinks=False).st_size
-        if files > source.limits.files:
-            raise ValueError(f"has more than {source.limits.files} files (limits.files)")
-        if size > source.limits.bytes:
-            raise ValueError(f"has more than {source.limits.bytes} bytes (limits.bytes)")
+        _check_sums(limits, files, size, depth)
         if entry.is_symlink():
             _check_link(root, entry.path)
 
 
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Yield files and links below the folder, the repository's own excepted."""
-    for entry in list(os.scandir(folder)):
-        if entry.name == ".git":
-            continue
-        if stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode):
-            yield from _walk(entry.path)
-        else:
-            yield entry
+def _walk(folder: str) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """Yield files and links below the folder with their depth in it, the repository's own excepted."""
+    waiting = [(folder, 0)]
+    while waiting:
+        path, depth = waiting.pop()
+        for entry in list(os.scandir(path)):
+            if entry.name == ".git":
+                continue
+            if stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode):
+                waiting.append((entry.path, depth + 1))
+            else:
+                yield entry, depth
 
 
 def _check_link(root: str, path: str) -> None:

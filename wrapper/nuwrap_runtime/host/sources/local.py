@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.sources import Checkout, Source, check_digest
+from nuwrap_runtime.host.sources import DEPTH, Checkout, Source, check_digest
 
 # What tools leave beside code; none of it is code, and a virtual environment's links lead out of the folder.
 IGNORED = {".git", ".hg", ".svn", "__pycache__", ".nuwrap", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
@@ -71,7 +71,7 @@ def _fetch_folder(source: Source, into: str) -> Checkout:
     root, own = os.path.realpath(source.location), os.path.realpath(into)
     total = hashlib.sha256()
     size = 0
-    for files, relative in enumerate(_walk(root, "", own), start=1):
+    for files, relative in enumerate(_walk(root, own), start=1):
         path, target = os.path.join(root, relative), os.path.join(into, relative)
         size += os.lstat(path).st_size
         if files > source.limits.files or size > source.limits.bytes:
@@ -82,13 +82,15 @@ def _fetch_folder(source: Source, into: str) -> Checkout:
     return Checkout(into, f"sha256:{total.hexdigest()}")
 
 
-def _walk(root: str, below: str, own: str) -> Iterator[str]:
+def _walk(root: str, own: str) -> Iterator[str]:
     """Yield files and links below the root, relative and sorted. Raises SourceError for what cannot be delivered.
 
     `own` is the folder that is being filled: it may lie below the root, and has no part in it.
     """
-    for entry in sorted(os.scandir(os.path.join(root, below)), key=lambda one: one.name):
-        relative = os.path.join(below, entry.name)
+    waiting = _entries(root)
+    while waiting:
+        entry = waiting.pop()
+        relative = os.path.relpath(entry.path, root)
         if entry.name in IGNORED or entry.name.endswith(".pyc") or entry.path == own:
             continue
         if entry.is_symlink():
@@ -96,11 +98,22 @@ def _walk(root: str, below: str, own: str) -> Iterator[str]:
             yield relative
         elif entry.is_dir():
             if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
-                yield from _walk(root, relative, own)
+                _check_depth(relative)
+                waiting += _entries(entry.path)
         elif entry.is_file():
             yield relative
         else:
             raise SourceError(f"code_src: {relative!r} is neither a file, a folder nor a link")
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what is in the folder, the first name last: what is taken from the end comes sorted."""
+    return sorted(os.scandir(folder), key=lambda one: one.name, reverse=True)
+
+
+def _check_depth(relative: str) -> None:
+    if relative.count(os.sep) >= DEPTH:
+        raise SourceError(f"code_src has folders in more than {DEPTH} levels, the most that is allowed")
 
 
 def _check_link(root: str, relative: str) -> None:

@@ -269,6 +269,48 @@ def test_a_metric_that_is_no_number_is_an_error(tmp_path: Path, value: Any) -> N
         Run(WorkerSpec(root="", handler="f"), Journal(str(tmp_path))).log_metric("a", value)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"output": {"a": 1}}',
+        '{"output": "o", "path": "../x"}',
+        '{"output": "o", "path": "/etc/passwd"}',
+        '{"output": "o", "path": ".."}',
+        '{"output": "o", "path": 5}',
+        '{"output": "o", "spec": []}',
+        '{"output": "o", "spec": {"a": ' + "[" * 500 + "]" * 500 + "}}",
+        '{"metric": "m"}',
+        '{"metric": "m", "values": 5}',
+        '{"metric": "m", "values": ["1", true]}',
+        '{"metric": "m", "values": [NaN]}',
+        '{"metric": 5, "values": []}',
+        "[" * 100_000,
+        "[]",
+        "{}",
+    ],
+)
+def test_what_is_no_entry_is_left_out_and_counted(tmp_path: Path, line: str) -> None:
+    good = '{"metric": "a", "values": [1, 2.5]}\n'
+    good += '{"output": "o", "type": "artifact", "path": "o.txt", "spec": {"b": [1]}}\n'
+    (tmp_path / "journal.jsonl").write_text(line + "\n" + good)
+    logged = Journal(str(tmp_path)).read()
+    assert (logged.metrics, logged.bad) == ({"a": [1, 2.5]}, 1)
+    assert logged.outputs == {"o": {"type": "artifact", "path": "o.txt", "spec": {"b": [1]}}}
+
+
+def test_a_journal_that_is_a_pipe_or_a_link_is_neither_waited_for_nor_followed(tmp_path: Path) -> None:
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "journal.jsonl")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "journal.jsonl").symlink_to(tmp_path / "secret")
+    (tmp_path / "secret").write_text('{"metric": "a", "values": [1]}\n')
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match=r"no plain file|symbolic links"):
+            Journal(str(tmp_path / name)).read()
+        with pytest.raises(OSError, match=r"journal\.jsonl"):
+            Journal(str(tmp_path / name)).append({"metric": "a", "values": [1]})
+
+
 def test_a_journal_cut_short_keeps_its_whole_lines(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path))
     journal.append({"metric": "a", "values": [1]})

@@ -33,7 +33,7 @@ def answer(application: Application, event: Event) -> dict[str, Any]:
             print_traceback(exc)
     try:
         _add_logged(application, document)
-    except (OSError, ValueError) as exc:  # the user's code can write into that folder too
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:  # the user's code can write there too
         document.setdefault("failure", {"phase": "outputs", "type": type(exc).__name__, "message": str(exc)})
     document["warnings"] = application.warnings
     return document
@@ -62,3 +62,5 @@ def _add_logged(application: Application, document: dict[str, Any]) -> None:
     logged = Journal(application.spec.outputs).read()
     document["outputs"] = {**logged.outputs, **document["outputs"]}
     document["metrics"] = logged.metrics
+    if logged.bad:
+        application.warn(f"{logged.bad} lines of the journal in the outputs folder are no entries and are left out")

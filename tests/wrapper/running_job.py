@@ -80,7 +80,7 @@ class RunningJob:
         """Wait for the host's end; its result document must be valid."""
         code = self.process.wait(DEADLINE_S)
         path = self.out / "result.json"
-        result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         assert not result or (not faults(result, SCHEMA) and result["exit_code"] == code)
         return Finished(code, result, self._read("stdout"), self._read("stderr"))
 

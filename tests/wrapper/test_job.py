@@ -365,6 +365,68 @@ class TestCheck:
         assert run_job("def f(): pass", command="check", init_function="nope").code == 5
 
 
+class TestDisturbedOutputs:
+    """The function has the run's folder before it; what it leaves there must not hurt the result."""
+
+    @pytest.mark.parametrize(
+        "act",
+        [
+            "os.mkfifo(OUT + '/.result.json-x')",
+            "os.mkfifo(OUT + '/result.json.part')",
+            "os.symlink('/etc/hosts', OUT + '/result.json')",
+        ],
+    )
+    def test_result_is_written_past_what_lies_in_its_way(self, run_job, tmp_path, act):
+        out = str(tmp_path / "out")
+        done = run_job(f"import os\nOUT = {out!r}\ndef f():\n    {act}\n    return 1\n", output_path=out)
+        assert (done.code, done.value, (tmp_path / "out" / "result.json").is_symlink()) == (0, 1, False)
+
+    def test_run_without_a_result_document_is_no_success(self, run_job, tmp_path):
+        out = tmp_path / "out"
+        done = run_job(
+            f"import os\ndef f():\n    os.makedirs({str(out / 'result.json' / 'x')!r})\n", output_path=str(out)
+        )
+        assert (done.code, "the result cannot be written" in done.stderr) == (10, True)
+        assert [path.name for path in out.iterdir() if path.name.startswith(".result")] == []
+
+    @pytest.mark.parametrize("act", ["os.unlink(path)", "os.unlink(path); os.symlink('/etc/hosts', path)"])
+    def test_output_that_is_taken_away_is_an_error_that_names_it(self, run_job, tmp_path, act):
+        path = str(tmp_path / "out" / "outputs" / "000.bin")
+        code = f"import atexit, os, threading, time\ndef later():\n    path = {path!r}\n"
+        code += "    while not os.path.exists(path): time.sleep(0.001)\n"
+        code += f"    {act}\ndef f():\n    threading.Thread(target=later).start()\n    return b'x'\n"
+        done = run_job(code, output_path=str(tmp_path / "out"))
+        assert (done.code, done.failure["phase"], done.result["outputs"]) == (8, "outputs", {})
+        assert "output_0" in done.failure["message"]
+
+    @pytest.mark.parametrize("line", ["s" + "[" * 50000, "l" + "[" * 50000, "r" + "[" * 50000, 's{"load": NaN}'])
+    def test_lines_that_are_none_end_with_a_result(self, run_job, line):
+        code = "import os, socket\ndef g(context):\n    for fd in os.listdir('/proc/self/fd'):\n        try:\n"
+        code += "            peer = socket.socket(fileno=os.dup(int(fd)))\n"
+        code += "            if peer.getpeername().endswith('/e'): peer.sendall(LINE)\n        except OSError: pass\n"
+        code = f"LINE = {line!r}.encode() + bytes([10])\n" + code + "def f(): return 1\n"
+        done = run_job(code, init_function="g")
+        assert done.result["exit_code"] == done.code
+
+    def test_secret_that_is_a_word_of_the_document_leaves_it_valid(self, run_job):
+        for word in ("COMPLETED", "outputs", "nuwrap", "api"):
+            done = run_job("def f(): return b'x'", secrets=["S"], env={"S": word})
+            assert (done.code, done.result["state"], done.result["outputs"]["output_0"]["path"]) == (
+                0,
+                "COMPLETED",
+                "outputs/000.bin",
+            )
+
+    def test_daemon_of_the_function_does_not_outlive_the_run(self, run_job):
+        if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+            pytest.skip("needs Linux with CONFIG_PROC_CHILDREN")
+        code = "import subprocess, sys\ndef f():\n    code = 'import os, time; print(os.getpid(), flush=True);"
+        code += " time.sleep(600)'\n"
+        code += "    child = subprocess.Popen([sys.executable, '-c', code], stdout=-1, start_new_session=True)\n"
+        code += "    return int(child.stdout.readline())\n"
+        wait_gone(run_job(code).value)
+
+
 class TestOutputFolder:
     def test_second_start_of_the_same_run_takes_the_place_of_the_first(self, run_job, tmp_path):
         out = str(tmp_path / "out")

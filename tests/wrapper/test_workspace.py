@@ -117,3 +117,24 @@ def test_a_home_that_is_of_no_use_is_replaced(tmp_path: Path) -> None:
     for environ in ({}, {"HOME": ""}, {"HOME": "/"}, {"HOME": "/nowhere"}, {"HOME": str(tmp_path / "file")}):
         assert usable_home(environ, workspace) == str(tmp_path / "home")
     assert (tmp_path / "home").is_dir()
+
+
+def test_very_deep_folder_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(1500):  # deeper than a path may be long, and than Python recurses
+        os.mkdir("d" * 10, dir_fd=here)
+        below = os.open("d" * 10, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    remove_tree(str(folder))
+    assert not folder.exists()
+
+
+def test_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "there" / "sub").mkdir(parents=True, mode=0o750)
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    remove_tree(str(tmp_path / "link"))
+    assert ((tmp_path / "there" / "sub").is_dir(), (tmp_path / "link").is_symlink()) == (True, False)

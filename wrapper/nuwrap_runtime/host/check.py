@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Mapping
 
+from nuwrap_runtime.errors import LoadError
 from nuwrap_runtime.host.prepare import prepare
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workers import Worker, WorkerEnded
 from nuwrap_runtime.host.workspace import Workspace, socket_folder
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.worker.protocol import make_event
+from nuwrap_runtime.worker.protocol import ProtocolError, make_event
 
 
 def check(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> int:
@@ -24,11 +25,14 @@ def check(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
         worker = Worker(prepared, folder, on_log=report.log, stdout=sys.stderr.fileno())
         try:
             worker.wait_started()
-            reply = worker.ask(make_event())
+            told = json.loads(worker.ask(make_event()).body)
+            signature = json.dumps({**told, "revision": prepared.revision})
         except WorkerEnded as exc:
             report.error(f"{exc.failure.type}: {exc.failure.message}")
             return exc.exit_code
+        except (ProtocolError, ValueError, TypeError, RecursionError) as exc:  # by the user's code, on our socket
+            raise LoadError(f"the worker's answer cannot be read: {exc}") from exc
         finally:
             worker.close()
-    print(json.dumps({**json.loads(reply.body), "revision": prepared.revision}))
+    print(signature)
     return 0

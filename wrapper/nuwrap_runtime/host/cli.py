@@ -19,7 +19,7 @@ from nuwrap_runtime import __version__
 from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
-from nuwrap_runtime.host.process import mask
+from nuwrap_runtime.host.process import adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import open_workspace
 from nuwrap_runtime.launch import FIELDS, Launch, flag_names
@@ -33,6 +33,7 @@ Action = Callable[[Launch, Report, Sequence[str]], int]
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one message on standard error."""
     hide_environment()
+    adopt_orphans()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:

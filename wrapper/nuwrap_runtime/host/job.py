@@ -5,20 +5,19 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from nuwrap_runtime.errors import NuwrapError, OutputsError, PlatformError, Stopped
 from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared, prepare
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.results import OUTPUTS, open_outputs, output_folder, write_result
+from nuwrap_runtime.host.results import OUTPUTS, RESULT, open_outputs, output_folder, write_result
 from nuwrap_runtime.host.workers import EXIT_CODES, TimedOut, Worker, WorkerEnded
-from nuwrap_runtime.host.workspace import open_workspace, socket_folder
+from nuwrap_runtime.host.workspace import open_workspace, socket_folder, undisturbed
 from nuwrap_runtime.journal import Journal
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import API, COMPLETED, ERROR, SCHEMA, STOPPED, Failure, Result
@@ -51,10 +50,15 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     except OSError as exc:  # a full disk, a folder that was taken away: the run's result says so too
         report.error(f"{report.phase}: {exc}")
         outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
-    with _undisturbed():
+    except Exception as exc:  # noqa: BLE001 - a fault of ours, or what the user's code made of our files: a result all the same
+        report.error(f"{report.phase}: {traceback.format_exc()}")
+        outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
+    with undisturbed():
         result = _result(launch, outcome, prepared, report, started=started, folder=folder)
-        write_result(folder, result, report)
-    return result.exit_code
+        is_written = write_result(folder, result, report)
+        if is_written:
+            report.line("total", report.total(), f"{result.state}, {os.path.join(os.path.relpath(folder), RESULT)}")
+    return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
 
 
 def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
@@ -79,7 +83,13 @@ def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
             report.note(f"stopping; up to {launch.grace_s:g} s for the function to end")
             worker.terminate(launch.grace_s)
             raise
-        except (ProtocolError, ValueError, TypeError, KeyError) as exc:  # by the user's code, on our socket
+        except (
+            ProtocolError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+        ) as exc:  # by the user's code, on our socket
             raise OutputsError(f"the worker's answer cannot be read: {exc}") from exc
         finally:
             worker.close()
@@ -94,7 +104,7 @@ def _start_seconds(worker: Worker) -> dict[str, float]:
 
 
 def _answered(reply: Reply, report: Report) -> Outcome:
-    document = json.loads(reply.body)
+    document = json.loads(reply.body, parse_constant=_refuse)
     wrong = faults({"api": API, "state": COMPLETED, "exit_code": 0, **document}, SCHEMA) if reply.status == 200 else []
     if reply.status != 200 or wrong:
         raise OutputsError(f"the worker's answer is none: {'; '.join(wrong) or document['error']}")
@@ -108,6 +118,10 @@ def _answered(reply: Reply, report: Report) -> Outcome:
     return Outcome(EXIT_CODES.get(failure.phase, 1), document, failure)
 
 
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _timed_out(launch: Launch, worker: Worker, report: Report) -> Outcome:
     message = f"the handler took more than {launch.timeout_s:g} s (timeout_s)"
     report.error(message)
@@ -119,7 +133,14 @@ def _result(
     launch: Launch, outcome: Outcome, prepared: Optional[Prepared], report: Report, *, started: str, folder: str
 ) -> Result:
     document = outcome.document or _logged(folder, report)
-    outputs = {name: _located(output) for name, output in document.get("outputs", {}).items()}
+    found = document.get("outputs", {})
+    lost = _misplaced(folder, found)
+    if lost:
+        message = f"no file of theirs is in the outputs folder: {', '.join(lost)}; it was moved or replaced"
+        report.error(message)
+        if not outcome.exit_code:
+            outcome = Outcome(OutputsError.exit_code, document, Failure("outputs", "OutputsError", message))
+    outputs = {name: _located(output) for name, output in found.items() if name not in lost}
     is_stopped = outcome.failure is not None and outcome.failure.phase == Stopped.phase
     result = Result(
         state=STOPPED if is_stopped else ERROR if outcome.exit_code else COMPLETED,
@@ -142,17 +163,6 @@ def _result(
     return replace(result, source=source, requirements=prepared.requirements, python=prepared.python)
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore stops: what has ended is written down."""
-    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTERM, signal.SIGINT)]
-    try:
-        yield
-    finally:
-        for number, action in before:
-            signal.signal(number, action)
-
-
 def _logged(folder: str, report: Report) -> Mapping[str, Any]:
     """Return what the function logged before its process ended without an answer; `journal.jsonl` has it.
 
@@ -162,7 +172,7 @@ def _logged(folder: str, report: Report) -> Mapping[str, Any]:
         logged = Journal(os.path.join(folder, OUTPUTS)).read()
         document = {"outputs": logged.outputs, "metrics": logged.metrics}
         wrong = faults({"api": API, "state": ERROR, "exit_code": 1, **document}, SCHEMA)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         wrong = [str(exc)]
     if wrong:
         report.warn(f"what the function logged cannot be read: {'; '.join(wrong)}")
@@ -173,6 +183,17 @@ def _logged(folder: str, report: Report) -> Mapping[str, Any]:
 def _located(output: Mapping[str, Any]) -> dict[str, Any]:
     """Return the output with its path from the result's folder; an entity that was there before has its key alone."""
     return {**output, "path": f"{OUTPUTS}/{output['path']}" if output["path"] else ""}
+
+
+def _misplaced(folder: str, outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names of outputs that are no file in the outputs folder: by a path, or put in its place by a link."""
+    wrong = []
+    for name, output in outputs.items():
+        path = os.path.join(folder, OUTPUTS, output["path"])
+        is_file = os.path.basename(output["path"]) == output["path"] and os.path.isfile(path)
+        if output["path"] and (not is_file or os.path.islink(path)):
+            wrong.append(name)
+    return wrong
 
 
 def _now() -> str:

@@ -22,7 +22,7 @@ from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source, split_scheme
 from nuwrap_runtime.host.sources import fetch as fetch_source
-from nuwrap_runtime.host.workspace import Workspace, remove_tree, usable_home
+from nuwrap_runtime.host.workspace import Workspace, read_regular, remove_tree, usable_home, write_whole
 from nuwrap_runtime.launch import Launch, Limits, Network, decode_base64
 from nuwrap_runtime.worker.spec import WorkerSpec
 
@@ -59,7 +59,7 @@ def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
             remove_tree(workspace.source)
             raise
         detail.append(f"{describe_source(launch)} at {checkout.revision[:19]}")
-    _write_json(workspace.record, {"source": key, **asdict(checkout)})
+    write_whole(workspace.record, json.dumps({"source": key, **asdict(checkout)}))
     return checkout
 
 
@@ -68,12 +68,12 @@ def _empty_source(workspace: Workspace) -> None:
     if not os.path.exists(workspace.source_marker):
         if os.path.isdir(workspace.source) and os.listdir(workspace.source):
             raise PlatformError(f"{workspace.source!r} has files that nuwrap did not make; set NUWRAP_WORK elsewhere")
-        with open(workspace.source_marker, "w", encoding="ascii"):
-            pass
-    for path in (workspace.record, workspace.record + ".part"):
-        if os.path.exists(path):
-            os.unlink(path)
+        write_whole(workspace.source_marker, "")
+    if os.path.lexists(workspace.record):
+        os.unlink(workspace.record)
     remove_tree(workspace.source)
+    if os.path.lexists(workspace.source):  # a file: the function may have put it there
+        os.unlink(workspace.source)
     os.makedirs(workspace.source)
 
 
@@ -96,7 +96,7 @@ def prepare(
     else:
         made = ensure_environment(launch, environ, "", say=report.note)
     spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs)
-    _write_json(workspace.worker_spec, json.loads(spec.dump()))
+    write_whole(workspace.worker_spec, spec.dump())
     return Prepared(
         python=made.python,
         environ=worker_environment(launch, environ, workspace, made.python if launch.requirements else ""),
@@ -157,7 +157,7 @@ def _write_inline(launch: Launch, into: str) -> Checkout:
 def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
     """Fetch in a process that ends: it alone gets the credentials, and its libraries leave with it."""
     request = os.path.join(workspace.folder, "fetch.json")
-    _write_json(request, {"source": asdict(source), "into": workspace.source})
+    write_whole(request, json.dumps({"source": asdict(source), "into": workspace.source}))
     entry = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry.py")
     command = Command(
         [sys.executable, "-I", "-S", "-u", entry, CHILD, request],
@@ -242,17 +242,9 @@ def _source_key(launch: Launch) -> str:
 
 def _read_record(workspace: Workspace, key: str) -> Optional[Checkout]:
     try:
-        with open(workspace.record, encoding="utf-8") as stream:
-            record = json.load(stream)
+        record = json.loads(read_regular(workspace.record))
         if record.pop("source", None) == key and os.listdir(workspace.source):
             return replace(Checkout(**record), root=workspace.source)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or half of one: fetch anew
         pass
     return None
-
-
-def _write_json(path: str, document: Mapping[str, Any]) -> None:
-    temporary = path + ".part"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as stream:
-        json.dump(document, stream)
-    os.replace(temporary, path)

@@ -23,6 +23,8 @@ from nuwrap_runtime.errors import PlatformError
 
 MASK = "***"
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+ORPHAN_ROUNDS = 100
 POLL_SECONDS = 0.05
 PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
 _LINE_END = re.compile(rb"[\r\n]+")  # progress bars end their lines with \r
@@ -95,6 +97,50 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        pass
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind (Linux), so that `kill_orphans` finds it."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_orphans() -> None:
+    """Kill and reap all children of this process, those adopted meanwhile too: daemons that the function started.
+
+    Only when none of our own is under way. Without `adopt_orphans`, or where there is no /proc, it does nothing.
+    """
+    for _ in range(ORPHAN_ROUNDS):  # each round adopts what the killed ones leave
+        children = _children()
+        if not children:
+            return
+        for pid in children:
+            _kill(pid)
+        for pid in children:
+            _reap(pid)
+
+
+def _children() -> list[int]:
+    path = f"/proc/self/task/{os.getpid()}/children"
+    try:
+        with open(path, encoding="ascii") as stream:
+            return [int(pid) for pid in stream.read().split()]
+    except OSError:  # no Linux, or a kernel without CONFIG_PROC_CHILDREN
+        return []
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
         pass
 
 

@@ -45,7 +45,7 @@ class Report:
             self.line(phase, self.seconds[phase], "")
 
     def line(self, phase: str, seconds: float, detail: str) -> None:
-        """Print a phase that is over."""
+        """Print a phase that is over, or the whole."""
         self._print(
             {"event": "phase", "phase": phase, "seconds": seconds, "detail": detail},
             f"{phase:<13}{seconds:8.2f} s  {detail}".rstrip(),
@@ -79,8 +79,17 @@ class Report:
         if self._json:  # masked before JSON escapes what is in a secret
             line = json.dumps(mask_all(record, self.secrets), default=repr)
         else:
-            line = mask(f"nuwrap  {text}", self.secrets)
+            line = "nuwrap  " + plain(mask(text, self.secrets))
         try:
             sys.stderr.write(line + "\n")
         except (OSError, ValueError, AttributeError):  # nobody listens any more, or never did; the run goes on
             pass
+
+
+def plain(text: str) -> str:
+    """Return the text without control characters: an escape sequence of a server or a file is shown, not obeyed.
+
+    What follows a line break is indented, so that no line of it looks like one of ours.
+    """
+    lines = ("".join(char if char.isprintable() else repr(char)[1:-1] for char in line) for line in text.split("\n"))
+    return "\n    ".join(lines)

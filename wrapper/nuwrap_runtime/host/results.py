@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError
-from nuwrap_runtime.host.process import mask_all
+from nuwrap_runtime.host.process import mask, mask_all
 from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.workspace import read_regular, remove_tree, write_whole
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import ERROR, TERMINATION_BYTES, Failure, Result, shorten
 
@@ -37,9 +38,8 @@ def open_outputs(folder: str, run: str) -> None:
         raise OutputsError(f"output_path {folder!r} has a folder {OUTPUTS!r} {whose}; name a folder of its own")
     try:
         os.makedirs(folder, exist_ok=True)
-        with open(marker, "w", encoding="utf-8") as stream:
-            stream.write(run)
-        shutil.rmtree(outputs, ignore_errors=True)
+        write_whole(marker, run, mode=0o644)
+        remove_tree(outputs)
         os.makedirs(outputs)
         if os.path.exists(document):
             os.unlink(document)
@@ -47,22 +47,38 @@ def open_outputs(folder: str, run: str) -> None:
         raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
 
 
-def write_result(folder: str, result: Result, report: Report) -> None:
+def write_result(folder: str, result: Result, report: Report) -> bool:
     """Write `result.json` whole or not at all, and the short form where Kubernetes looks for it; secrets masked.
 
-    Half of a surrogate pair is written as JSON's escape, so that any text of the user's can be read back.
+    Returns False, having said why, when there is no result document.
     """
-    document = mask_all(result.to_document(), report.secrets)
+    document = masked(result.to_document(), report.secrets)
     path = os.path.join(folder, RESULT)
     try:
-        os.makedirs(folder, exist_ok=True)
-        with open(path + ".part", "w", encoding="utf-8", errors="backslashreplace") as stream:
-            json.dump(document, stream, ensure_ascii=False, indent=1)
-            stream.write("\n")
-        os.replace(path + ".part", path)
         _tell_platform(document)
     except OSError as exc:
-        report.error(f"the result cannot be written to {exc.filename!r}: {exc.strerror}")
+        report.warn(f"the platform's log cannot be written: {exc.strerror}")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        write_whole(path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", mode=0o644)
+    except (OSError, ValueError) as exc:
+        report.error(f"the result cannot be written to {path!r}: {exc}")
+        return False
+    return True
+
+
+def masked(document: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
+    """Return the document with the secrets in its free texts replaced; what programs read stays as it is."""
+    free = {key: mask_all(document[key], secrets) for key in ("failure", "warnings", "source") if document.get(key)}
+    if document["failure"]:
+        free["failure"]["phase"] = document["failure"]["phase"]
+    results = {}
+    for name, value in document["results"].items():
+        shown = mask(name, secrets)
+        while shown in results:  # two names that are secrets
+            shown += "'"
+        results[shown] = mask_all(value, secrets)
+    return {**document, **free, "results": results}
 
 
 def tell_refusal(exc: NuwrapError) -> None:
@@ -83,7 +99,6 @@ def _tell_platform(document: Any) -> None:
 
 def _read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read().strip()
-    except OSError:
+        return read_regular(path).strip()
+    except (OSError, ValueError):
         return ""

@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 
 from nuwrap_runtime.errors import PlatformError, Stopped
 from nuwrap_runtime.host.prepare import Prepared
-from nuwrap_runtime.host.process import die_with_parent, kill_group
+from nuwrap_runtime.host.process import die_with_parent, kill_group, kill_orphans
 from nuwrap_runtime.result import SCHEMA, Failure
 from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker import msgpack, protocol
@@ -83,9 +83,10 @@ class Worker:
         payload = self._wait_line(protocol.START, None)
         self.phase = "handler"
         try:
-            return dict(json.loads(payload)) if payload else {}
-        except ValueError:
+            told = json.loads(payload) if payload else {}
+        except (ValueError, RecursionError):  # by the user's code, on our socket
             return {}
+        return {} if faults(told, SCHEMA["properties"]["seconds"]) else dict(told)
 
     def ask(self, event: Mapping[str, Any], *, timeout_s: Optional[float] = None) -> protocol.Reply:
         """Return the worker's reply to one event. Raises TimedOut, WorkerEnded."""
@@ -111,7 +112,7 @@ class Worker:
             self._event.shutdown(socket.SHUT_WR)
             while time.monotonic() < deadline:
                 self._wait_line(b"", deadline)
-        except WorkerEnded:
+        except (WorkerEnded, protocol.ProtocolError):
             return True
         except (TimedOut, Stopped, OSError):  # a second stop is impatient; the socket may be closed by now
             pass
@@ -127,7 +128,13 @@ class Worker:
         try:
             self._peer().shutdown(socket.SHUT_WR)
             self._wait_line(b"", time.monotonic() + grace_s)
-        except (WorkerEnded, TimedOut, Stopped, OSError):  # its answer is here, so nothing of this changes the outcome
+        except (
+            WorkerEnded,
+            TimedOut,
+            Stopped,
+            OSError,
+            protocol.ProtocolError,
+        ):  # its answer is here, so nothing of this changes the outcome
             pass
         finally:
             self.close()
@@ -141,6 +148,7 @@ class Worker:
         if self._process.returncode is None:  # before the leader is reaped: then the number may be another's
             kill_group(self.pid)
             self._process.wait()
+        kill_orphans()
         for listener in self._listeners:
             listener.close()
         if self._pidfd >= 0:
@@ -191,7 +199,7 @@ class Worker:
     def _take_log(self, payload: bytes) -> None:
         try:
             record = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(record, dict):  # written by the user's code, on our socket
             return

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import signal
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Callable
 
 from nuwrap_runtime.errors import PlatformError
 
@@ -66,24 +70,87 @@ def open_workspace(environ: Mapping[str, str], *, must_last: bool = False) -> It
         yield Workspace(folder, kept=bool(given))
     finally:
         if not given:
-            remove_tree(folder)
+            with undisturbed():
+                remove_tree(folder)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignore stops for a moment: what is over is written down or removed whole."""
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        yield
+    finally:
+        for number, action in before:
+            signal.signal(number, action)
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder, read-only ones in it included; nothing happens when it is not there."""
-    _open_folder(folder)
-    for path, folders, _files in os.walk(folder):  # a folder is opened before the walk comes to it
-        for name in folders:
-            _open_folder(os.path.join(path, name))
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder, read-only and very deep ones in it included; a link is removed, not followed. Never raises.
+
+    Each folder is moved up before it is emptied: so no path gets longer than the system takes, at any depth.
+    """
+    if os.path.islink(folder):
+        os.unlink(folder)
+        return
+    waiting = _empty_folder(folder, folder)
+    while waiting:
+        below = waiting.pop()
+        waiting += _empty_folder(below, folder)
+        _try(os.rmdir, below)
+    _try(os.rmdir, folder)
 
 
-def _open_folder(path: str) -> None:
+def _empty_folder(path: str, into: str) -> list[str]:
+    """Unlink what is in the folder, move its folders to `into` under new names, and return these."""
+    moved = []
+    _try(os.chmod, path, 0o700)
     try:
-        if not os.path.islink(path):  # chmod would change what the link leads to
-            os.chmod(path, 0o700)
-    except OSError:  # not there, or somebody else's: rmtree says nothing either, the folder is a temporary one
-        pass
+        entries = list(os.scandir(path))
+    except OSError:  # not there, or somebody else's: there is nothing more to be done about it
+        return []
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            _try(os.unlink, entry.path)
+            continue
+        target = os.path.join(into, f".gone-{secrets.token_hex(8)}")
+        _try(os.chmod, entry.path, 0o700)
+        if _try(os.rename, entry.path, target):
+            moved.append(target)
+    return moved
+
+
+def _try(action: Callable[..., Any], *arguments: Any) -> bool:
+    try:
+        action(*arguments)
+    except OSError:
+        return False
+    return True
+
+
+def write_whole(path: str, text: str, *, mode: int = 0o600) -> None:
+    """Write the file whole or not at all; nothing that lies there before is opened, be it a link or a pipe.
+
+    Half of a surrogate pair is written as JSON's escape. Raises OSError.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_regular(path: str) -> str:
+    """Return a regular file's text; a pipe does not hang and a link is not followed. Raises OSError, ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, encoding="utf-8") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path!r} is no regular file")
+        return stream.read()
 
 
 @contextmanager

@@ -95,6 +95,11 @@ class Application:
                 return found  # type: ignore[no-any-return]  # a user's module is untyped
         return None
 
+    @property
+    def has_init(self) -> bool:
+        """Whether there is something to call before the first event."""
+        return self._init is not None
+
     def init(self) -> None:
         """Call the init function, if there is one; `init_context` gets the context alone."""
         self.phase = "init"

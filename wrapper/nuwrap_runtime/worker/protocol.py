@@ -17,6 +17,8 @@ from typing import Any, Optional, Union
 HEADER = struct.Struct(">i")
 FRAME_BYTES = 2**31 - 1
 
+LINE_BYTES = 256 * 1024 * 1024  # of a host of ours; the processor has no limit
+
 START, REPLY, LOG, METRIC = b"s", b"r", b"l", b"m"
 
 
@@ -54,18 +56,26 @@ class FrameDecoder:
 
 
 class LineDecoder:
-    """Cut a worker's byte stream into (kind, payload) pairs; no limit on a line's length, as in the processor."""
+    """Cut a worker's byte stream into (kind, payload) pairs; a line without end must not fill a host's memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LINE_BYTES) -> None:
         self._parts: list[bytes] = []
+        self._size = 0
+        self._limit = limit
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the lines that `data` completes. Empty lines are dropped, as the processor does."""
+        """Return the lines that `data` completes. Empty lines are dropped, as the processor does.
+
+        Raises ProtocolError for a line that is longer than the limit.
+        """
         if b"\n" not in data:
             self._parts.append(data)
+            self._size += len(data)
+            if self._size > self._limit:
+                raise ProtocolError(f"a line of more than {self._limit} bytes")
             return []
         *lines, rest = (b"".join(self._parts) + data).split(b"\n")
-        self._parts = [rest] if rest else []
+        self._parts, self._size = ([rest] if rest else []), len(rest)
         return [(line[:1], line[1:]) for line in lines if line]
 
 

@@ -44,11 +44,17 @@ def exit_code(exc: Optional[BaseException]) -> int:
 def print_traceback(exc: BaseException) -> None:
     """Print the traceback to standard error as Python does, without our frames; nothing when that is closed."""
     try:
-        lines = traceback.format_exception(type(exc), exc, user_part(exc.__traceback__))
+        shown = None if isinstance(exc, SyntaxError) and _is_all_ours(exc) else user_part(exc.__traceback__)
+        lines = traceback.format_exception(type(exc), exc, shown)
         sys.stderr.write("".join(lines))
         sys.stderr.flush()
     except Exception:  # noqa: BLE001, S110 - closed or replaced by the user's code, whose __str__ may raise too
         pass
+
+
+def _is_all_ours(exc: BaseException) -> bool:
+    """Tell whether no frame is the user's: a syntax error in his file, which says itself where it is."""
+    return all(_is_ours(frame.filename) for frame in traceback.extract_tb(exc.__traceback__))
 
 
 def user_part(tb: Optional[TracebackType]) -> Optional[TracebackType]:

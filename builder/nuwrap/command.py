@@ -9,8 +9,9 @@ import selectors
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -19,6 +20,9 @@ from nuwrap.errors import PlatformError
 MASK = b"***"
 POLL_SECONDS = 0.05  # only how soon the end is seen of a program whose own children keep its pipes open
 READ_BYTES = 64 * 1024
+PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
+SHORT_BYTES = 64 * 1024  # most that a program run for its answer may print
+LINE_CHARACTERS = 8  # of a secret of several lines, shorter lines (`{`, `},`) stand in other texts too
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,14 @@ class Completed:
 class Mask:
     """Replace secret values in a stream of bytes, also where one is cut in two by the way it arrives.
 
-    Values of less than 3 characters are left: they would hide half of every line.
+    Values of less than 3 characters are left: they would hide half of every line. Of a value of several lines each
+    line of 8 characters or more is a secret too: a program may print it line by line.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        values = {secret.strip().encode("utf-8", "surrogateescape") for secret in secrets if len(secret.strip()) >= 3}
+        texts = [secret.strip() for secret in secrets if len(secret.strip()) >= 3]
+        texts += [line.strip() for text in texts for line in text.splitlines() if len(line.strip()) >= LINE_CHARACTERS]
+        values = {text.encode("utf-8", "surrogateescape") for text in texts}
         self._secrets = sorted(values, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(re.escape(secret) for secret in self._secrets) or rb"(?!)")
         self._kept = b""
@@ -75,24 +82,42 @@ class Mask:
 
 
 def run(command: Command, *, timeout_s: float) -> Completed:
-    """Run a short program to its end, its standard error dropped.
+    """Run a short program to its end, its standard error dropped; nothing of its process group is left then.
 
-    Raises PlatformError when it cannot be started or takes longer than `timeout_s`.
+    Raises PlatformError when it cannot be started, takes longer than `timeout_s` or prints more than 64 KiB.
     """
+    process = _start(command, stderr=subprocess.DEVNULL)
     try:
-        done = subprocess.run(
-            list(command.argv),
-            env=dict(command.env),
-            cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=timeout_s,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise PlatformError(f"cannot run {command.argv[0]!r}: {exc}") from exc
-    return Completed(done.returncode, done.stdout)
+        output = _answer(process, time.monotonic() + timeout_s)
+    except subprocess.TimeoutExpired:
+        raise PlatformError(f"cannot run {command.argv[0]!r}: timed out after {timeout_s:g} seconds") from None
+    finally:
+        _kill_group(process)
+        if process.stdout:
+            process.stdout.close()
+    if len(output) > SHORT_BYTES:
+        raise PlatformError(f"cannot run {command.argv[0]!r}: it prints more than {SHORT_BYTES} bytes")
+    return Completed(process.returncode, output)
+
+
+def _answer(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """Return what the program prints until it ends, and no more than one byte above the bound."""
+    output = b""
+    with selectors.DefaultSelector() as selector:
+        if process.stdout:
+            selector.register(process.stdout, selectors.EVENT_READ)
+        while len(output) <= SHORT_BYTES:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            ended = process.poll() is not None
+            ready = selector.select(0 if ended else POLL_SECONDS)
+            data = os.read(ready[0][0].fd, SHORT_BYTES + 1 - len(output)) if ready else None
+            output += data or b""
+            if data == b"":
+                process.wait(max(0.0, deadline - time.monotonic()))
+            if data == b"" or (ended and not data):
+                break
+    return output
 
 
 def stream(command: Command, *, out: Sequence[int], err: Sequence[int]) -> int:
@@ -100,14 +125,14 @@ def stream(command: Command, *, out: Sequence[int], err: Sequence[int]) -> int:
 
     What it writes goes, masked and as it comes, to the file descriptors `out` and `err`. Each stop that reaches this
     process (Ctrl-C, SIGTERM, a closed terminal) is handed on once and then waited for. The program leads a session
-    of its own, so that a terminal's Ctrl-C does not reach it a second time. Raises PlatformError when it cannot be
-    started.
+    of its own, so that a terminal's Ctrl-C does not reach it a second time. What its own children write after its end
+    is not waited for. Raises PlatformError when it cannot be started.
     """
     with _stops() as stops:
         process = _start(command)
         try:
             stops.hand_on_to(process)
-            _pump(process, command.redact, out, err)
+            _pump_until_stopped(process, stops, command.redact, (out, err))
             code = process.wait()
         except BaseException:
             _kill_group(process)
@@ -119,7 +144,7 @@ def stream(command: Command, *, out: Sequence[int], err: Sequence[int]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command, *, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(command.argv),
@@ -127,24 +152,35 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
     except OSError as exc:
         raise PlatformError(f"cannot start {command.argv[0]!r} in {command.cwd!r}: {exc.strerror}") from exc
 
 
+class _LateStop(Exception):
+    """A stop has come after the program's end."""
+
+
 class _Stops:
-    """The stops that came, each sent on once; one from before the program's start is sent when it has started."""
+    """The stops that came, each sent on once; one from before the program's start is sent when it has started.
+
+    While `is_pumping`, one from after its end raises _LateStop: a write that nobody takes is left by that alone.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
+        self.is_pumping = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         wanted = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         if self._process:
             self._process.send_signal(wanted)
+            if self.is_pumping and self._process.returncode is not None:  # as send_signal has just seen
+                self.is_pumping = False
+                raise _LateStop
         else:
             self._early.append(wanted)
 
@@ -169,28 +205,48 @@ def _stops() -> Iterator[_Stops]:
             signal.signal(number, handler)
 
 
+def _pump_until_stopped(
+    process: subprocess.Popen[bytes], stops: _Stops, secrets: Sequence[str], targets: tuple[Sequence[int], ...]
+) -> None:
+    try:
+        stops.is_pumping = True
+        _pump(process, secrets, *targets)
+        stops.is_pumping = False
+    except _LateStop:
+        return
+
+
 def _pump(process: subprocess.Popen[bytes], secrets: Sequence[str], out: Sequence[int], err: Sequence[int]) -> None:
     with selectors.DefaultSelector() as selector:
         for pipe, targets in ((process.stdout, out), (process.stderr, err)):
             if pipe:
                 selector.register(pipe, selectors.EVENT_READ, (Mask(secrets), list(targets)))
+        left = dict.fromkeys(selector.get_map(), PIPE_BYTES)
         while selector.get_map():
             ended = process.poll() is not None
             ready = selector.select(0 if ended else POLL_SECONDS)
             for key, _ in ready:
-                _move(key, selector)
+                count = _move(key)
+                left[key.fd] -= count if ended else 0  # the program's own children may write on without end
+                if not count or left[key.fd] <= 0:
+                    _flush(selector.unregister(key.fileobj))
             if ended and not ready:
                 break
         for key in list(selector.get_map().values()):
-            _write(key.data[1], key.data[0].feed(b"", last=True))
+            _flush(key)
 
 
-def _move(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
+def _move(key: selectors.SelectorKey) -> int:
+    """Pass on what the pipe has and return its length, 0 at its end."""
     mask, targets = key.data
     data = os.read(key.fd, READ_BYTES)
-    _write(targets, mask.feed(data, last=not data))
-    if not data:
-        selector.unregister(key.fileobj)
+    _write(targets, mask.feed(data))
+    return len(data)
+
+
+def _flush(key: selectors.SelectorKey) -> None:
+    mask, targets = key.data
+    _write(targets, mask.feed(b"", last=True))
 
 
 def _write(targets: list[int], data: bytes) -> None:
@@ -213,6 +269,6 @@ def _write_some(target: int, data: memoryview) -> int:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+    with suppress(ProcessLookupError, PermissionError):  # none is left; macOS says the latter of a zombie
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -88,11 +88,49 @@ def test_a_child_that_keeps_the_pipe_open_is_not_waited_for(tmp_path: Path) -> N
     os.kill(int(pid_file.read_text()), signal.SIGKILL)  # still there: it was not waited for
 
 
+FLOOD = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "while True: print('y' * 65536, flush=True)"])
+"""
+
+
+def test_a_flood_from_what_is_left_behind_is_not_read_without_end(tmp_path: Path) -> None:
+    with file_at(tmp_path / "log") as log:  # what floods ends by itself, by the closed pipe
+        assert stream(python(FLOOD), out=[log], err=[log]) == 0
+
+
+def test_each_line_of_a_secret_of_several_lines_is_masked() -> None:
+    mask = Mask(["-----BEGIN-----\nabcdefgh1\nab\n-----END-----"])
+    assert mask.feed(b"> abcdefgh1 ab <", last=True) == b"> *** ab <"
+
+
+def test_a_short_program_cannot_fill_the_memory() -> None:
+    with pytest.raises(PlatformError, match="prints more than 65536 bytes"):
+        run(python("while True: print('y' * 1000)"), timeout_s=60)
+
+
+@pytest.mark.parametrize("rest", ["", "time.sleep(600)"])
+def test_nothing_of_a_short_program_is_left(tmp_path: Path, rest: str) -> None:
+    os.mkfifo(tmp_path / "alive")
+    child = f"f = open({str(tmp_path / 'alive')!r}, 'w'); import time; f.write('up'); f.flush(); time.sleep(600)"
+    code = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        f"f = open({str(tmp_path / 'alive')!r}); f.read(2); {rest}"
+    )
+    keeper = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(PlatformError, match="timed out") if rest else nullcontext():
+        run(python(code), timeout_s=3)
+    os.set_blocking(keeper, True)
+    assert os.read(keeper, 10) == b""  # no writer is left: the child is gone
+    os.close(keeper)
+
+
 def test_what_cannot_be_started_is_an_error_of_ours() -> None:
     missing = Command(["/nonexistent/program"], {})
     with pytest.raises(PlatformError, match="cannot start '/nonexistent/program'"):
         stream(missing, out=[], err=[])
-    with pytest.raises(PlatformError, match="cannot run '/nonexistent/program'"):
+    with pytest.raises(PlatformError, match="cannot start '/nonexistent/program'"):
         run(missing, timeout_s=5)
 
 

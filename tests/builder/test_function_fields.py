@@ -160,3 +160,22 @@ def test_a_requirement_is_kept_verbatim(requirement: str) -> None:
 )
 def test_a_wrong_value_is_named_with_its_path(changes: dict[str, Any], said: str) -> None:
     assert said in refuse(**changes)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "git+https://user:s3cr3t@host/x",
+        "git+https://user:s3/cr3t@host/x",
+        "m @ git+https://user:s3cr3t@host/x@v1",
+        "m @ https://user:s3cr3t@host/" + "x" * 100,
+        "-i https://user:s3cr3t@host/simple",
+        "m\n--index-url=https://user:s3cr3t@host/simple",
+    ],
+)
+def test_a_password_in_a_requirement_is_refused_and_not_shown(requirement: str) -> None:
+    for value in ([requirement], requirement):
+        said = refuse(requirements=value)
+        assert "//***@" in said
+        assert "s3" not in said
+    assert "s3" not in refuse(requirements=[[requirement]])

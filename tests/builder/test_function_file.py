@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from nuwrap.errors import SpecError
+from nuwrap.spec.document import load_documents
 from nuwrap.spec.function_file import FunctionFile, read_function
 
 FLAT = {"name": "fn", "kind": "python", "handler": "f", "python_version": "PYTHON3_10", "code": "def f(): return 7"}
@@ -196,3 +198,31 @@ def test_merge_keys_are_no_repetition(tmp_path: Path) -> None:
     path = tmp_path / "function.yaml"
     path.write_text("x: &x {a: 1}\ny: {<<: *x, a: 2}\n")
     assert "x: unknown key" in refuse(path)
+
+
+def test_a_key_cannot_command_the_terminal(tmp_path: Path) -> None:
+    said = refuse(write(tmp_path, {**FLAT, "\x1b[2J\nnuwrap: all is well": 1}))
+    assert "'\\x1b[2J\\nnuwrap: all is well': unknown key" in said
+    said = refuse(write(tmp_path, {"kind": "\x1b[2J"}, {"kind": "x"}))
+    assert "kinds: '\\x1b[2J', x" in said
+
+
+@pytest.mark.parametrize("text", ["1" + ":1" * 300_000, "1" + ":1" * 300_000 + ".5", "!!int 1:1", "!!float 1:1.5"])
+def test_numbers_to_the_base_of_60_are_none(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, FLAT)
+    path.write_text(f"{path.read_text()}embedded: {text}\n")
+    said = refuse(path)
+    assert "is not true or false" in said or "is not valid YAML" in said
+
+
+def test_numbers_are_read_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.yaml"
+    path.write_text("[0, -12, 1_000, 0x1F, 0o17, 0b101, 017, 1.5, -.5, 1e3, 2.5e-3, .inf, -.INF, 1:30]")
+    (found,) = load_documents(path)
+    infinite = float("inf")
+    assert found == [0, -12, 1000, 31, 15, 5, "017", 1.5, -0.5, "1e3", 0.0025, infinite, -infinite, "1:30"]
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "function.yaml")
+    assert "is no regular file" in refuse(tmp_path)

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nuwrap.errors import SpecError
-from nuwrap.spec.requirements import check_requirement
+from nuwrap.spec.requirements import check_requirement, hide_credentials
 from nuwrap_runtime.launch import HANDLER, INIT_FUNCTION, NAME, decode_base64
 from nuwrap_runtime.schema import did_you_mean, show
 
 PythonVersion = Literal["PYTHON3_9", "PYTHON3_10", "PYTHON3_11", "PYTHON3_12", "PYTHON3_13"]
 PYTHON_VERSIONS: Mapping[str, str] = {name: name[len("PYTHON") :].replace("_", ".") for name in get_args(PythonVersion)}
+KEY_CHARACTERS = 80
 SOURCES = ("code_src", "code", "base64")
 _KINDS = {"string_type": "a string", "bool_type": "true or false", "tuple_type": "a list", "list_type": "a list"}
 _TUPLE = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
@@ -144,10 +145,16 @@ def has_scheme(code_src: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", code_src) is not None
 
 
+def show_key(key: Any) -> str:
+    """Return a file's key as a message names it: as it is when it is short and plain text, else quoted and escaped."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= KEY_CHARACTERS else show(text)
+
+
 def _line(error: Any, paths: Mapping[str, str]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "code_src"
     items = "".join(f"[{part}]" for part in error["loc"][1:])
-    where = paths.get(name, name) + items
+    where = paths.get(name, show_key(name)) + items
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key{did_you_mean(name, list(Function.model_fields))}"
     if not error["loc"]:
@@ -161,8 +168,16 @@ def _problem(error: Any) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if error["type"] in _KINDS:
-        return f"{show(error['input'])} is not {_KINDS[error['type']]}"
-    return f"{show(error['input'])} cannot be taken"
+        return f"{_quote(error['input'])} is not {_KINDS[error['type']]}"
+    return f"{_quote(error['input'])} cannot be taken"
+
+
+def _quote(value: Any) -> str:
+    """Return the value as a message shows it; an address that would be cut may lose the `@` that tells a password."""
+    if isinstance(value, str):
+        return show(hide_credentials(value))
+    text = show(value)
+    return f"this {type(value).__name__}" if "//" in text else text
 
 
 def _match(pattern: str, value: str, hint: str = "") -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nuwrap.errors import SpecError
 from nuwrap.spec.document import load_documents
-from nuwrap.spec.function import Function, has_scheme, make_function
+from nuwrap.spec.function import Function, has_scheme, make_function, show_key
 from nuwrap_runtime.launch import decode_base64
 from nuwrap_runtime.schema import did_you_mean, show
 
@@ -53,10 +53,11 @@ class _Fields:
             self.faults.append(f"{prefix.rstrip('.')}: {show(found)} is not a mapping")
             return
         for key, value in found.items():
+            path = f"{prefix}{show_key(key)}"
             if key in names and value is not None:
-                self._set(names[key], f"{prefix}{key}", value)
+                self._set(names[key], path, value)
             elif key not in names and key not in ignored:
-                self.unknown[f"{prefix}{key}"] = did_you_mean(str(key), list(names))
+                self.unknown[path] = did_you_mean(str(key), list(names))
 
     def _set(self, name: str, path: str, value: Any) -> None:
         if name in self.values and self.values[name] != value:
@@ -93,7 +94,7 @@ def _pick(documents: list[Any], path: Path) -> tuple[dict[str, Any], list[str]]:
         raise SpecError(f"{str(path)!r} holds {found}; a function file is a mapping with name, kind, handler …")
     functions = [one for one in mappings if one.get("kind") == "python"]
     if len(functions) != 1:
-        kinds = ", ".join(str(one.get("kind", "none")) for one in mappings)
+        kinds = ", ".join(show_key(one.get("kind", "none")) for one in mappings)
         raise SpecError(
             f"{str(path)!r} holds {len(documents)} documents (kinds: {kinds}), {len(functions)} of them of kind python;"
             " one file is one function: keep exactly one"

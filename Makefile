@@ -25,7 +25,7 @@ test-wrapper: $(VENV)/.dev
 	$(PY) tests/each_python.py
 
 bench: $(VENV)/.dev
-	$(PY) benchmarks/run.py
+	$(PY) benchmarks/run.py --demo
 
 schemas: $(VENV)/.dev
 	$(PY) docs/schemas/write.py

@@ -14,10 +14,11 @@ import glob
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Optional
+from typing import IO, Any, Callable, Optional
 
 from nuwrap_runtime.errors import PlatformError
 from nuwrap_runtime.host.interpreter import Interpreter, private_folder, write_json
@@ -26,6 +27,7 @@ from nuwrap_runtime.host.workspace import remove_tree
 
 FORMAT = 1
 MARKER = "nuwrap.json"
+LOCK_SECONDS = 0.2  # between two looks at a lock that another start holds
 BASE_FILE = "nuwrap-base.pth"
 
 
@@ -84,15 +86,32 @@ def save_answer(place: Place, environment: Environment) -> None:
 
 
 @contextmanager
-def locked(place: Place, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only one that makes an environment for this request; says so when another start is at it."""
-    with open(os.path.join(place.envs, place.key + ".lock"), "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+def locked(place: Place, say: Callable[[str], None], *, seconds: float) -> Iterator[None]:
+    """Be the only one that makes an environment for this request; says so when another start is at it.
+
+    Raises PlatformError when the other is not done after that many seconds.
+    """
+    path = os.path.join(place.envs, place.key + ".lock")
+    with open(path, "w", encoding="ascii") as lock:
+        if not _try_lock(lock):
             say("waiting for another start that installs the same requirements")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            deadline = time.monotonic() + seconds
+            while not _try_lock(lock):
+                if time.monotonic() > deadline:
+                    raise PlatformError(
+                        f"another start still installs the same requirements after {seconds:g} s (limits.seconds); "
+                        f"end the process that holds {path!r}"
+                    )
+                time.sleep(LOCK_SECONDS)
         yield
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def installer_environment(environ: Mapping[str, str], network: Network, work: st
     """Return the whole environment of an installer; `work` is a private folder that holds its `home` and `tmp`."""
     made = {name: value for name, value in environ.items() if _is_kept(name)}
     made.update(_user_files(environ, made, own_index=bool(network.index)))
-    made.update(_caches(environ, made, cache))
+    made.update(download_caches(environ, made, cache))
     made.update(_FIXED)
     made["PATH"] = _path(environ)
     made["HOME"], made["TMPDIR"] = os.path.join(work, "home"), os.path.join(work, "tmp")
@@ -134,7 +134,7 @@ def _user_files(environ: Mapping[str, str], made: Mapping[str, str], *, own_inde
     return found
 
 
-def _caches(environ: Mapping[str, str], made: Mapping[str, str], cache: str) -> dict[str, str]:
+def download_caches(environ: Mapping[str, str], made: Mapping[str, str], cache: str) -> dict[str, str]:
     """Share the downloads with the user's own uv and pip where his cache can be written, else keep them in ours."""
     home = environ.get("HOME", "")
     base = environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if home not in ("", "/") else "")

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping
 
 from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.cache import cache_folder
 from nuwrap_runtime.host.credentials import without_fetching
+from nuwrap_runtime.host.index import download_caches
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.uv import find_uv
 
@@ -26,6 +28,7 @@ def install_locked(lock: str, target: str, version: str, environ: Mapping[str, s
     else:
         argv = [sys.executable, "-I", "-m", "pip", "install", "--implementation", "cp", *common]
     env = {**without_fetching(environ), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    env.update(download_caches(environ, env, cache_folder(environ)))
     os.makedirs(target, exist_ok=True)
     done = run(Command(argv, env, cwd=target, timeout_s=SECONDS))  # where we stand, a `pyproject.toml` may configure uv
     if done.returncode == 1 and not uv and any("No module named pip" in line for line in done.log):

@@ -111,9 +111,13 @@ def private_folder(path: str) -> str:
 def write_json(path: str, document: Mapping[str, Any]) -> None:
     """Put the document there in one step: another process sees the old file or the new one, never a half."""
     temporary = f"{path}.{os.getpid()}.part"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(document, stream)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as stream:
+            json.dump(document, stream)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):  # a full disk, say: its half must not stay there
+            os.unlink(temporary)
 
 
 def _pythons(folder: str) -> list[str]:

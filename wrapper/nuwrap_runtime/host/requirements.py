@@ -187,7 +187,7 @@ def _find_or_install(
         environment = Environment(base.executable, lock_lines(requirements, base), installed=False, key=place.key)
         environments.save_answer(place, environment)
         return environment
-    with environments.locked(place, say):
+    with environments.locked(place, say, seconds=launch.limits.seconds):
         made_meanwhile = None if launch.refresh else environments.load_answer(place)
         return made_meanwhile or _install(launch, base, place, environ, cache=cache, say=say)
 

@@ -67,7 +67,7 @@ def start(application: Application, spec: WorkerSpec, user_paths: list[str], *, 
     application.load()
     loaded = time.perf_counter()
     if spec.mode != "check":
-        if is_ours and application.has_init:  # a host of ours then knows in which phase the process ended; a processor would log it
+        if is_ours and application.has_init:  # tells a host of ours in which phase the process ended
             application.logger.debug_with("init begins", nuwrap_phase="init")
         application.init()
     return {"load": loaded - begin, "init": time.perf_counter() - loaded}

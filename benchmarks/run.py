@@ -51,8 +51,8 @@ class Figure:
 
     @property
     def row(self) -> str:
-        peer = f"{self.peer:.1f} {self.unit}" if self.peer else "–"
-        over = f"{self.ours - self.peer:+.1f} {self.unit}" if self.peer else "–"
+        peer = f"{self.peer:.1f} {self.unit}" if self.peer else "-"
+        over = f"{self.ours - self.peer:+.1f} {self.unit}" if self.peer else "-"
         return f"| {self.name} | {self.ours:.1f} {self.unit} | {peer} | {over} | {self.aim} |"
 
 

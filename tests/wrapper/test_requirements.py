@@ -20,9 +20,9 @@ from typing import Any, Callable
 import pytest
 
 from nuwrap_runtime.errors import PlatformError, RequirementsError
-from nuwrap_runtime.host.environments import Environment
+from nuwrap_runtime.host.environments import Environment, locked, open_place
 from nuwrap_runtime.host.index import hide
-from nuwrap_runtime.host.interpreter import Distribution, Interpreter
+from nuwrap_runtime.host.interpreter import Distribution, Interpreter, write_json
 from nuwrap_runtime.host.requirements import (
     check_requirements,
     ensure_environment,
@@ -545,6 +545,27 @@ def test_two_starts_at_once_install_once(
     one, two = (process.communicate(timeout=60)[0].splitlines() for process in (first, second))
     assert two == [one[-1]]
     assert len(list(Path(json.loads(one[-1])).parents[2].iterdir())) == 1
+
+
+def test_a_start_that_never_ends_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    place = open_place(str(tmp_path), "k")
+    said: list[str] = []
+    message = r"after 0\.1 s \(limits\.seconds\); .* holds '.*/k\.lock'"
+    first = locked(place, said.append, seconds=0)
+    with first, pytest.raises(PlatformError, match=message), locked(place, said.append, seconds=0.1):
+        pass
+    assert said == ["waiting for another start that installs the same requirements"]
+    with locked(place, said.append, seconds=0):
+        assert len(said) == 1
+
+
+def test_a_document_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(str(tmp_path / "a.json"), {"a": 1, "b": object()})
+    (tmp_path / "b.json").mkdir()
+    with pytest.raises(OSError, match=r"b\.json"):
+        write_json(str(tmp_path / "b.json"), {})
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
 
 @needs_uv

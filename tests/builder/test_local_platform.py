@@ -15,6 +15,7 @@ from command_line import Nuwrap, clean_environment, nuwrap_argv, write_function
 
 from nuwrap.errors import PlatformError
 from nuwrap.platforms.interpreters import SUPPORTED, find_interpreter
+from nuwrap.platforms.local import _secrets
 
 
 def run_folder(base: Path) -> Path:
@@ -169,3 +170,23 @@ def test_a_host_that_breaks_leaves_no_exit_code_of_a_handler(run_nuwrap: Nuwrap,
     assert done.returncode == 137
     assert "nuwrap: cannot read the result" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_leaves_no_empty_file(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from nuwrap.platforms.local import _write_private\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); _write_private('launch.json', 'x' * 100)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "PlatformError: cannot write 'launch.json': File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_secrets_lie_in_memory_where_there_is_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "memory"))
+    with _secrets(str(tmp_path), {"A": "value"}) as folder:
+        assert Path(folder).parent == tmp_path / "memory"
+        assert Path(folder).stat().st_mode & 0o777 == 0o700
+        assert Path(folder, "A").read_text() == "value"
+    assert list((tmp_path / "memory").iterdir()) == []

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from command_line import Nuwrap, write_function
+from command_line import Nuwrap, clean_environment, nuwrap_argv, write_function
 from rich.console import Console
 
 from nuwrap import __version__
+from nuwrap.cli.run import read_secrets
 from nuwrap.cli.show import show_result
 from nuwrap_runtime.result import Failure, Result
 
@@ -83,3 +88,77 @@ def test_a_result_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.Cap
     assert "f1.py" not in shown
     assert "ERROR in 2.00 s" in shown
     assert max(map(len, shown.splitlines())) < 300
+
+
+def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `"$@"` is the nuwrap command; standard output is what the line leaves of it."""
+    return subprocess.run(
+        ["bash", "-c", line, "bash", *nuwrap_argv([])],
+        cwd=folder,
+        env=clean_environment({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [">&-", ">/dev/full", "| true", "--json >/dev/full", "--json | true", "2>/dev/full", "<&- >&- 2>&-"],
+)
+def test_the_runs_exit_code_wins_over_a_terminal_that_takes_nothing(tmp_path: Path, rest: str) -> None:
+    write_function(tmp_path, code="def f(): return 7")
+    done = shell(tmp_path, f'"$@" run . {rest}; exit "${{PIPESTATUS[0]}}"')
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_help_to_a_full_disk_is_no_exit_code_of_a_handler(tmp_path: Path) -> None:
+    done = shell(tmp_path, '"$@" --help >/dev/full')
+    assert (done.returncode, done.stderr) == (10, "nuwrap: [Errno 28] No space left on device\n")
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = shell(tmp_path / "gone", 'rmdir ../gone; "$@" run .')
+    assert done.returncode == 10
+    assert done.stderr.startswith("nuwrap: the folder you stand in is gone")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_before_the_start_is_one_line(tmp_path: Path, sent: signal.Signals) -> None:
+    write_function(tmp_path, code="def f(): return 7")
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\necho > started\nexec sleep 600\n")
+    slow.chmod(0o700)
+    os.mkfifo(tmp_path / "started")
+    argv = nuwrap_argv(["run", ".", "--python", str(slow)])
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=clean_environment({}), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert (tmp_path / "started").read_text() == "\n"
+        process.send_signal(sent)
+        assert process.communicate() == ("", "nuwrap: stopped before it began\n")
+        assert process.returncode == 143
+
+
+def test_a_short_secret_is_warned_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PIN", "12")
+    assert read_secrets(["PIN"], os.environ) == {"PIN": "12"}
+    assert capsys.readouterr().err.startswith("nuwrap  warning: --secret PIN: a value of less than 3 characters")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+def test_others_cannot_read_the_environment_of_a_run() -> None:
+    code = "import ctypes; from nuwrap.cli.run import *; hide_environment(); print(ctypes.CDLL(None).prctl(3))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
+def test_a_message_cannot_command_the_terminal(run_nuwrap: Nuwrap) -> None:
+    done = run_nuwrap("run", ".", "--json\x1b[2J")
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr

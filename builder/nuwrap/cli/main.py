@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import io
+import traceback
 from typing import Any
 
 import click
 
 from nuwrap import __version__
+
+STOPPED = 143
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +34,7 @@ def cli() -> None:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result document, and nothing else, to standard output."
 )
-def run(**options: Any) -> None:
+def run(**options: Any) -> int:
     """Run the function of FILE, a YAML file or a folder with a function.yaml, once on this machine.
 
     A VALUE is JSON where it reads as JSON (0.5, true, [1, 2]), else text; write -p 'version="1.10"' for a text that
@@ -41,23 +44,46 @@ def run(**options: Any) -> None:
     """
     from nuwrap.cli.run import Options, run_function
 
-    sys.exit(run_function(Options(**options)))
+    return run_function(Options(**options))
 
 
 def main() -> None:
-    """Run the command line and exit; what nuwrap refuses is one message on standard error and its exit code."""
-    from nuwrap.errors import NuwrapError
+    """Run the command line and exit; what nuwrap refuses is one message on standard error and its exit code.
+
+    Exit code 1 is the handler's alone.
+    """
+    from nuwrap.cli.terminal import Stopped, leave, prepare, tell
 
     try:
-        cli.main(prog_name="nuwrap", standalone_mode=False)
+        prepare()
+        code = _run_command()
+    except Stopped:
+        tell("nuwrap: stopped before it began")
+        code = STOPPED
+    leave(code)
+
+
+def _run_command() -> int:
+    from nuwrap.cli.terminal import tell
+    from nuwrap.errors import NuwrapError, PlatformError
+
+    try:
+        return int(cli.main(prog_name="nuwrap", standalone_mode=False) or 0)
     except click.ClickException as exc:
-        exc.show()
-        sys.exit(exc.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(143)
+        text = io.StringIO()
+        exc.show(file=text)
+        tell(text.getvalue())
+        return exc.exit_code
     except NuwrapError as exc:
-        click.echo(f"nuwrap: {exc}", err=True)
-        sys.exit(exc.exit_code)
+        tell(f"nuwrap: {exc}")
+        return exc.exit_code
+    except OSError as exc:
+        tell(f"nuwrap: {exc}")
+    except SystemExit:  # click's answer to a reader that is gone (`nuwrap --help | true`)
+        tell("nuwrap: cannot print to standard output")
+    except Exception:  # noqa: BLE001 - a defect of nuwrap: whole, and with no exit code of a handler
+        tell(traceback.format_exc())
+    return PlatformError.exit_code
 
 
 if __name__ == "__main__":

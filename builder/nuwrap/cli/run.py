@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -14,17 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuwrap.cli.show import show_result
-from nuwrap.errors import ResultError, UsageError
+from nuwrap.cli.terminal import Stopped, tell
+from nuwrap.errors import PlatformError, ResultError, UsageError
 from nuwrap.plan.launch import plan_launch
 from nuwrap.platforms import Finished, Job, get_platform
 from nuwrap.spec.function import PYTHON_VERSIONS
 from nuwrap.spec.function_file import FunctionFile, read_function
 from nuwrap.spec.inputs import parse_parameters, resolve_inputs, split_pairs
 from nuwrap.spec.task import JobTask
+from nuwrap.store.results import FILE_NAME as RESULT
 from nuwrap.store.results import read_result
 from nuwrap_runtime.launch import SECRET_NAME
 
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+PR_SET_DUMPABLE = 4  # linux/prctl.h
+EARLY_STOPS = (130, 143)  # of a host that a signal ended before it could take it
+SHORTEST_MASKED = 3  # characters; see nuwrap.command.Mask
 RESERVED = ("PROJECT_NAME", "RUN_ID")  # the host sets them
 
 
@@ -45,14 +51,22 @@ class Options:
 
 
 def run_function(options: Options) -> int:
-    """Run the function to its end, show its result and return the host's exit code."""
+    """Run the function to its end, show its result and return the host's exit code, be it shown or not."""
+    hide_environment()
+    _check_folder()
     file = read_function(Path(options.file))
     for text in file.warnings:
         say(text)
     secrets = read_secrets(options.secrets, os.environ)
     job = _make_job(file, _make_task(file, options), options, secrets)
     finished = get_platform("local").run_job(job, say=say)
-    shown = _show(finished, as_json=options.as_json)
+    try:
+        shown = _show(finished, as_json=options.as_json)
+    except (OSError, SystemExit, Stopped) as exc:  # SystemExit: rich's answer to a reader that is gone
+        tell(f"nuwrap: cannot print the result, which is in {finished.folder!r}: {exc!r}")
+        return finished.exit_code
+    if not shown and finished.exit_code in EARLY_STOPS:
+        return 143
     if not shown and finished.exit_code in (0, 1):  # "done" and "the handler raised" are a result's to say
         return ResultError.exit_code
     return finished.exit_code
@@ -60,7 +74,20 @@ def run_function(options: Options) -> int:
 
 def say(text: str) -> None:
     """Print a warning the way the host prints its own."""
-    print(f"nuwrap  warning: {text}", file=sys.stderr)
+    tell(f"nuwrap  warning: {text}")
+
+
+def hide_environment() -> None:
+    """Keep other processes of this user, the worker above all, from reading this one's environment (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as exc:
+        raise PlatformError(f"the folder you stand in is gone ({exc.strerror}); change to another") from exc
 
 
 def read_secrets(names: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -71,6 +98,9 @@ def read_secrets(names: Sequence[str], environ: Mapping[str, str]) -> dict[str, 
     missing = [name for name in names if name not in environ]
     if missing:
         raise UsageError(f"--secret {', '.join(missing)}: no such variable in the environment; export it first")
+    short = [name for name in names if 0 < len(environ[name].strip()) < SHORTEST_MASKED]
+    if short:
+        say(f"--secret {', '.join(short)}: a value of less than {SHORTEST_MASKED} characters cannot be masked")
     return {name: environ[name] for name in names}
 
 
@@ -119,10 +149,11 @@ def _show(finished: Finished, *, as_json: bool) -> bool:
     try:
         result = read_result(finished.folder)
     except ResultError as exc:  # the host has said why there is none, on the lines above and in the log
-        print(f"nuwrap: {exc}", file=sys.stderr)
+        is_early = finished.exit_code in EARLY_STOPS and not os.path.lexists(os.path.join(finished.folder, RESULT))
+        tell("nuwrap: stopped before it began" if is_early else f"nuwrap: {exc}")
         return False
     if as_json:
-        print(json.dumps(result.to_document(), indent=1))
+        print(json.dumps(result.to_document(), indent=1), flush=True)
     else:
         show_result(result, finished.folder)
     return True

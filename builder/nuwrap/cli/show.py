@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nuwrap.cli.terminal import escape
 from nuwrap_runtime.result import Failure, Result
 
 CUT = 100
@@ -46,7 +47,7 @@ def show_result(result: Result, folder: str, console: Console | None = None) -> 
 
 def plain(text: str) -> Text:
     """Return the text without control characters but line breaks: an escape sequence is shown, not obeyed."""
-    return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
+    return Text(escape(text))
 
 
 def cut(value: Any) -> str:

@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from nuwrap.command import Command, stream
@@ -22,9 +23,11 @@ LAUNCH, LOG, SECRETS = "launch.json", "log.txt", "secrets"
 STDOUT, STDERR = 1, 2
 
 # Isolated, and with the runtime that this toolkit belongs to: neither a `types.py` in the function's folder nor
-# another runtime on the user's PYTHONPATH has a part in the host's start.
+# another runtime on the user's PYTHONPATH has a part in the host's start. A Ctrl-C in that time
+# ends it without a traceback.
 START_HOST = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); import nuwrap_runtime; del sys.path[0]; "
+    "import signal, sys; signal.getsignal(2) is signal.SIG_IGN or signal.signal(2, signal.SIG_DFL); "
+    "sys.path.insert(0, sys.argv.pop(1)); import nuwrap_runtime; del sys.path[0]; "
     "from nuwrap_runtime.host.__main__ import main; main()"
 )
 
@@ -98,18 +101,33 @@ def _write_launch(folder: str, launch: Launch) -> str:
 
 @contextmanager
 def _secrets(folder: str, values: Mapping[str, str]) -> Iterator[str]:
-    """Give a folder with one private file for each secret, "" when there is none; it is gone after the body."""
+    """Give a folder with one private file for each secret, "" when there is none; it is gone after the body.
+
+    It lies in memory where there is such a place, as a nuwrap that is killed cannot remove it.
+    """
     if not values:
         yield ""
         return
-    path = os.path.join(folder, SECRETS)
+    path = _make_secrets_folder(folder)
     try:
-        os.mkdir(path, mode=0o700)
         for name, value in values.items():
             _write_private(os.path.join(path, name), value)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _make_secrets_folder(folder: str) -> str:
+    for place in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):  # noqa: S108 - mkdtemp: a new name, this user's
+        if os.path.isabs(place):
+            with suppress(OSError):
+                return tempfile.mkdtemp(prefix="nuwrap-", dir=place)
+    path = os.path.join(folder, SECRETS)
+    try:
+        os.mkdir(path, mode=0o700)
+    except OSError as exc:
+        raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc
+    return path
 
 
 @contextmanager
@@ -122,8 +140,14 @@ def _open_log(folder: str) -> Iterator[int]:
 
 
 def _write_private(path: str, text: str) -> None:
-    with os.fdopen(_create(path), "wb") as stream_:
-        stream_.write(text.encode("utf-8", "surrogateescape"))
+    """Write a new file for this user alone; none is left when that fails. Raises PlatformError."""
+    target = _create(path)
+    try:
+        with os.fdopen(target, "wb") as stream_:
+            stream_.write(text.encode("utf-8", "surrogateescape"))
+    except OSError as exc:
+        os.unlink(path)
+        raise PlatformError(f"cannot write {path!r}: {exc.strerror}") from exc
 
 
 def _create(path: str) -> int:

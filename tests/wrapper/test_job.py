@@ -139,7 +139,7 @@ class TestExitCodes:
             output_path=str(tmp_path / "out"),
         )
         assert (done.code, done.result["metrics"]) == (9, {})
-        assert "what the function logged cannot be read" in done.stderr
+        assert "2 lines of the function's journal are none of ours" in done.stderr
 
     def test_refused_launch_is_told_to_the_platform(self, run_job, tmp_path):
         log = tmp_path / "termination-log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -58,8 +58,19 @@ def cut(value: Any) -> str:
 
 def _show_failure(failure: Failure, console: Console) -> None:
     console.print(plain(f"failed in phase {failure.phase}: {failure.type}: {failure.message}"))
-    for frame in failure.frames[-FRAMES:]:
+    for frame in choose_frames(failure.frames):
         console.print(plain(_describe(frame)))
+
+
+def choose_frames(frames: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the last frames of the user's own files, and the very last of all where that is in a package.
+
+    His files are told apart by their paths: relative to the source's root.
+    """
+    own = [frame for frame in frames if not os.path.isabs(str(frame.get("file", "")))]
+    if not own:
+        return list(frames[-FRAMES:])
+    return [*own[-FRAMES:], *([frames[-1]] if frames[-1] is not own[-1] else [])]
 
 
 def _describe(frame: Mapping[str, Any]) -> str:

@@ -64,7 +64,9 @@ def split_pairs(items: Iterable[str], *, flag: str, form: str = IDENTIFIER) -> d
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not re.fullmatch(form, name):
-            raise UsageError(f"{flag} {show(item)} has not the form name=VALUE, with a name as in {form!r}")
+            raise UsageError(
+                f"{flag} {show(item)} has not the form name=VALUE; allowed: a Python name, '=', and the value"
+            )
         if name in found:
             raise UsageError(f"{flag} {name!r} is given twice; one name has one value")
         _check_text(flag, name, text)

@@ -16,6 +16,7 @@ from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared, prepare
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.results import OUTPUTS, RESULT, open_outputs, output_folder, write_result
+from nuwrap_runtime.host.sources import shown
 from nuwrap_runtime.host.workers import EXIT_CODES, TimedOut, Worker, WorkerEnded
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder, undisturbed
 from nuwrap_runtime.journal import Journal
@@ -159,7 +160,7 @@ def _result(
     )
     if not prepared:
         return result
-    source = {"code_src": launch.code_src, "revision": prepared.revision}
+    source = {"code_src": shown(launch.code_src), "revision": prepared.revision}
     return replace(result, source=source, requirements=prepared.requirements, python=prepared.python)
 
 
@@ -171,6 +172,8 @@ def _logged(folder: str, report: Report) -> Mapping[str, Any]:
     try:
         logged = Journal(os.path.join(folder, OUTPUTS)).read()
         document = {"outputs": logged.outputs, "metrics": logged.metrics}
+        if logged.bad:
+            report.warn(f"{logged.bad} lines of the function's journal are none of ours and left out")
         wrong = faults({"api": API, "state": ERROR, "exit_code": 1, **document}, SCHEMA)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         wrong = [str(exc)]

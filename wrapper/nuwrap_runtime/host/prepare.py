@@ -20,7 +20,7 @@ from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.interpreter import find_interpreter
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source, split_scheme
+from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source, shown, split_scheme
 from nuwrap_runtime.host.sources import fetch as fetch_source
 from nuwrap_runtime.host.workspace import Workspace, read_regular, remove_tree, usable_home, write_whole
 from nuwrap_runtime.launch import Launch, Limits, Network, decode_base64
@@ -92,7 +92,8 @@ def prepare(
         with report.timed("requirements") as detail:
             made = ensure_environment(launch, environ, _cache(environ), say=report.note)
             where = "in an environment of their own" if made.installed else "all in the interpreter"
-            detail.append(f"{len(made.requirements)} packages, {where}")
+            count = len(made.requirements)
+            detail.append(f"{count} package{'s' if count != 1 else ''}, {where}")
     else:
         made = ensure_environment(launch, environ, "", say=report.note)
     spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs)
@@ -109,7 +110,7 @@ def prepare(
 
 def describe_source(launch: Launch) -> str:
     """Return the source as a log line names it."""
-    return launch.code_src or ("code" if launch.code else "base64")
+    return shown(launch.code_src) or ("code" if launch.code else "base64")
 
 
 def check_inputs(launch: Launch) -> None:
@@ -170,9 +171,13 @@ def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, 
     finally:
         os.unlink(request)
     if done.timed_out:
-        raise SourceError(f"fetching {source.location!r} took more than {source.limits.seconds:.0f} s (limits.seconds)")
+        raise SourceError(
+            f"fetching {shown(source.location)!r} took more than {source.limits.seconds:.0f} s (limits.seconds)"
+        )
     if done.returncode:
-        raise SourceError(f"fetching {source.location!r} failed: " + ("\n".join(done.log[-5:]) or "no reason given"))
+        raise SourceError(
+            f"fetching {shown(source.location)!r} failed: " + ("\n".join(done.log[-5:]) or "no reason given")
+        )
     answer = json.loads(done.output)
     if "error" in answer:
         raise getattr(errors, answer["kind"])(answer["error"])

@@ -134,7 +134,7 @@ def stream(command: Command, *, out: Sequence[int], err: Sequence[int]) -> int:
             stops.hand_on_to(process)
             _pump_until_stopped(process, stops, command.redact, (out, err))
             code = process.wait()
-        except BaseException:
+        except BaseException:  # nothing that we started outlives us
             _kill_group(process)
             raise
         finally:

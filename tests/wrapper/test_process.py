@@ -175,3 +175,9 @@ def test_a_program_that_cannot_start_says_why(argv: list[str], cwd: Any, said: s
 def test_the_program_gets_the_environment_and_no_other_and_no_input() -> None:
     assert run(Command(["/usr/bin/env"], {"A": "1"})).output == b"A=1\n"
     assert run(Command(["/bin/cat"], {})).output == b""
+
+
+def test_program_that_prints_without_end_is_ended() -> None:
+    code = "import sys\nwhile True: sys.stdout.write('x' * (1 << 20))"
+    with pytest.raises(PlatformError, match="printed more than"):
+        run(Command([sys.executable, "-c", code], dict(os.environ), timeout_s=120))

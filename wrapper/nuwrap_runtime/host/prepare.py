@@ -55,7 +55,7 @@ def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
         _empty_source(workspace)
         try:
             checkout = _fetch_checkout(launch, workspace, environ, report)
-        except BaseException:
+        except BaseException:  # a stop too: nothing half-fetched stays
             remove_tree(workspace.source)
             raise
         detail.append(f"{describe_source(launch)} at {checkout.revision[:19]}")

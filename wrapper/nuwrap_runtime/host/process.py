@@ -26,6 +26,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ORPHAN_ROUNDS = 100
 POLL_SECONDS = 0.05
+OUTPUT_BYTES = 64 * 1024 * 1024  # of a standard output; what is run here answers with a few lines
 PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
 _LINE_END = re.compile(rb"[\r\n]+")  # progress bars end their lines with \r
 
@@ -55,13 +56,13 @@ def run(command: Command, *, on_line: Callable[[str], None] = lambda _line: None
     """Run the program to its end; every line of its standard error goes to `on_line` as it comes, masked.
 
     When it takes too long, or anything is raised meanwhile (a stop included), its whole group is killed first.
-    Raises PlatformError when it cannot be started.
+    Raises PlatformError when it cannot be started, or prints without end.
     """
     with tempfile.TemporaryFile() as output:
         process, pipe = _start(command, output)
         timed_out, lines = False, deque[str](maxlen=keep_lines)
         try:
-            for line in _lines(process, pipe, command.timeout_s):
+            for line in _lines(process, pipe, output, command.timeout_s):
                 shown = mask(line, command.redact)
                 lines.append(shown)
                 on_line(shown)
@@ -176,11 +177,17 @@ def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes]
     return process, cast("IO[bytes]", process.stderr)
 
 
-def _lines(process: subprocess.Popen[bytes], pipe: IO[bytes], timeout_s: Optional[float]) -> Iterator[str]:
+def _lines(
+    process: subprocess.Popen[bytes], pipe: IO[bytes], output: IO[bytes], timeout_s: Optional[float]
+) -> Iterator[str]:
     """Yield standard error's lines until the program ends; a child of it that keeps the pipe open is not waited for."""
     deadline = time.monotonic() + timeout_s if timeout_s else None
     parts: list[bytes] = []
     for data in _blocks(process, pipe, deadline):
+        if os.fstat(output.fileno()).st_size > OUTPUT_BYTES:
+            raise PlatformError(f"{process.args!r} was ended: it printed more than {OUTPUT_BYTES} bytes")
+        if not data:
+            continue
         if not _LINE_END.search(data):
             parts.append(data)  # joined once, when the line ends: a long one costs no more than its length
             continue
@@ -192,7 +199,10 @@ def _lines(process: subprocess.Popen[bytes], pipe: IO[bytes], timeout_s: Optiona
 
 
 def _blocks(process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: Optional[float]) -> Iterator[bytes]:
-    """Yield what comes through the pipe while the program runs, and after its end what it has left in there."""
+    """Yield what comes through the pipe while the program runs, and after its end what it has left in there.
+
+    Where nothing comes for a moment that is nothing, so that the caller can look around.
+    """
     left, pause = PIPE_BYTES, 0.0005
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
@@ -206,7 +216,9 @@ def _blocks(process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: Optiona
                 left -= len(data) if ended else 0  # others may write on without end
             elif ended:
                 return
-            elif data == b"":  # it closed its standard error, most likely because it ends
+            else:
+                yield b""
+            if data == b"":  # it closed its standard error, most likely because it ends
                 time.sleep(pause)
                 pause = min(2 * pause, POLL_SECONDS)
 

@@ -33,7 +33,7 @@ class Caller:
         """
         try:
             value = self._finish(function(*positional, **named))
-        except BaseException as exc:
+        except BaseException as exc:  # whatever the user's function raises, his forked child ends with it
             self._end_child(exc)
             raise
         self._end_child(None)

@@ -52,7 +52,7 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
     try:
         folder = tempfile.mkdtemp(prefix=".nuwrap-git-", dir=base)
         revision = _fetch_into(source, address, environ, folder, base)
-    except BaseException as exc:
+    except BaseException as exc:  # a stop too: nothing half-fetched stays
         _empty(base)
         if isinstance(exc, (OSError, ValueError)):
             raise SourceError(f"code_src {address.shown!r}: {exc}") from exc

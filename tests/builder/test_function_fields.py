@@ -179,3 +179,9 @@ def test_a_password_in_a_requirement_is_refused_and_not_shown(requirement: str) 
         assert "//***@" in said
         assert "s3" not in said
     assert "s3" not in refuse(requirements=[[requirement]])
+
+
+def test_every_requirement_that_is_none_is_named() -> None:
+    said = refuse(requirements=["numpy==", "-r req.txt", "six", "pandas=2"])
+    assert all(text in said for text in ("'numpy=='", "'-r req.txt'", "'pandas=2'"))
+    assert "six" not in said

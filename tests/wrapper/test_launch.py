@@ -229,6 +229,7 @@ _launches = st.builds(
     project=_names,
     run=_names,
     parameters=st.dictionaries(_names, _json, max_size=3),
+    init_function=st.just("setup"),
     init_parameters=st.dictionaries(_names, _json, max_size=3),
     requirements=st.lists(_texts.filter(bool), max_size=3).map(tuple),
     timeout_s=st.none() | st.floats(0.001, 1e6),
@@ -353,3 +354,10 @@ def test_the_published_schemas_are_current() -> None:
     command = [sys.executable, str(REPOSITORY / "docs" / "schemas" / "write.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_init_parameters_that_nobody_gets_are_refused() -> None:
+    document = {"api": "nuwrap/v1", "handler": "f", "code": "def f(): pass", "init_parameters": {"k": 1}}
+    with pytest.raises(LaunchError, match="init_parameters: are given, but no init_function"):
+        parse_launch(document)
+    assert parse_launch({**document, "init_function": "g"}).init_parameters == {"k": 1}

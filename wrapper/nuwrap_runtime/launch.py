@@ -237,7 +237,9 @@ def parse_launch(document: Any) -> Launch:
     if not wrong:  # what is no JSON, or nested without end, is not looked at any further
         wrong = faults(document, SCHEMA)
         if isinstance(document, dict):
-            wrong += _source_faults(document) + _input_faults(document) + _handler_hints(document)
+            wrong += (
+                _source_faults(document) + _init_faults(document) + _input_faults(document) + _handler_hints(document)
+            )
     if wrong:
         more = [f"… and {len(wrong) - FAULTS_SHOWN} more"] if len(wrong) > FAULTS_SHOWN else []
         lines = [f"  {line}" for line in (*wrong[:FAULTS_SHOWN], *more)]
@@ -281,6 +283,12 @@ def decode_base64(text: str) -> str:
         return base64_codec.b64decode("".join(text.split()), validate=True).decode("utf-8")
     except binascii.Error as exc:
         raise ValueError(str(exc)) from exc
+
+
+def _init_faults(document: Mapping[str, Any]) -> list[str]:
+    if document.get("init_parameters") and not document.get("init_function"):
+        return ["init_parameters: are given, but no init_function that gets them; name one or leave them out"]
+    return []
 
 
 def _input_faults(document: Mapping[str, Any]) -> list[str]:

@@ -101,8 +101,14 @@ class Function(BaseModel):
     @field_validator("requirements")
     @classmethod
     def _check_requirements(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        faults = []
         for text in value:
-            check_requirement(text)
+            try:
+                check_requirement(text)
+            except ValueError as exc:
+                faults.append(str(exc))
+        if faults:
+            raise ValueError("; and ".join(faults))
         return value
 
     @model_validator(mode="after")

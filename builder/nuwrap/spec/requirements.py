@@ -9,7 +9,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from nuwrap_runtime.schema import show
 
-_INSTEAD = "; give an index's credentials by the installer's configuration, those of git by GIT_TOKEN"
+_INSTEAD = "; give an index's credentials by the installer's configuration, a private repository as code_src"
 
 
 def check_requirement(text: str) -> None:

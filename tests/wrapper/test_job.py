@@ -295,6 +295,16 @@ class TestStop:
         assert running.wait().code == 143
         wait_gone(int(child))
 
+    def test_stop_that_another_thread_takes_reaches_the_function_too(self, long_job):
+        code = "import threading\ndef f():\n    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        code += (
+            "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # so the kernel gives it to the thread\n"
+        )
+        code += "    try:\n        mark(); time.sleep(600)\n    finally:\n        print('tidied')\n"
+        running, _ = long_job(code, grace_s=500)
+        running.process.send_signal(signal.SIGTERM)
+        assert (running.wait().code, (running.folder / "stdout").read_text()) == (143, "tidied\n")
+
     def test_function_that_answers_a_stop_is_not_waited_for(self, long_job):
         code = "def f():\n    mark()\n    try:\n        time.sleep(600)\n    except BaseException:\n        return 5\n"
         running, _ = long_job(code, grace_s=500)

@@ -23,6 +23,7 @@ from nuwrap_runtime.worker import msgpack, protocol
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "worker", "main.py")
 POLL_SECONDS = 0.05  # only where there is no pidfd (macOS)
 READ_BYTES = 256 * 1024
+WAKE_SECONDS = 0.2
 END_SECONDS = 5.0  # from the end of its event socket to the end of the process
 
 
@@ -111,14 +112,21 @@ class Worker:
                 return self._has_exited()
             self._event.shutdown(socket.SHUT_WR)
             while time.monotonic() < deadline:
-                self._wait_line(b"", deadline)
+                self._hear_out(min(deadline, time.monotonic() + WAKE_SECONDS))
+                self._signal(protocol.WAKE)
         except (WorkerEnded, protocol.ProtocolError):
             return True
-        except (TimedOut, Stopped, OSError):  # a second stop is impatient; the socket may be closed by now
+        except (Stopped, OSError):  # a second stop is impatient; the socket may be closed by now
             pass
         finally:
             self.close()
         return False
+
+    def _hear_out(self, until: float) -> None:
+        try:
+            self._wait_line(b"", until)
+        except TimedOut:
+            pass
 
     def finish(self, grace_s: float) -> None:
         """Tell the worker that there are no more events, hear it out for `grace_s`, then kill its group.

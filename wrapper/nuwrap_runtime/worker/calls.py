@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Callable, Optional
 
+from nuwrap_runtime.worker.protocol import WAKE
+
 
 class Terminated(SystemExit):
     """SIGTERM, raised where the user's code is, so that his `finally` and `with` blocks run."""
@@ -42,6 +44,7 @@ class Caller:
     def await_stop(self) -> None:
         """Make SIGTERM reach the user's code from now on; a child that he forks it ends as ever."""
         signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(WAKE, _wake)
         os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._forget_stop)
 
     def _hold(self) -> None:
@@ -107,6 +110,10 @@ class Caller:
             except (OSError, ValueError, AttributeError):  # closed, or set to None, by the user's code
                 pass
         os._exit(exit_code(exc))
+
+
+def _wake(_number: int, _frame: Optional[FrameType]) -> None:
+    """Nothing: that the signal came has ended a system call, so that a due handler of another runs."""
 
 
 async def _outcome(awaitable: Any) -> tuple[Any, Optional[BaseException]]:

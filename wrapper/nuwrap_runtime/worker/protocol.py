@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import struct
 import time
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ HEADER = struct.Struct(">i")
 FRAME_BYTES = 2**31 - 1
 
 LINE_BYTES = 256 * 1024 * 1024  # of a host of ours; the processor has no limit
+
+# A host's poke after SIGTERM. One that comes just before a system call, or on another thread, only marks Python's
+# handler as due: without another signal it would run when the call returns. Unhandled, this one is ignored.
+WAKE = signal.SIGURG
 
 START, REPLY, LOG, METRIC = b"s", b"r", b"l", b"m"
 

@@ -158,3 +158,11 @@ def test_a_package_of_another_hash_is_not_installed(tmp_path: Path, uv: str) -> 
     with pytest.raises(PlatformError, match=r"cannot set up the host's packages from bad\.lock"):
         install_locked(str(lock), str(tmp_path / "sdk"), "3.9", environ)
     assert not (tmp_path / "sdk" / "nuclio_sdk").exists()
+
+
+def test_digest_is_of_sources_and_not_of_what_another_start_compiles(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    before = digest(str(tmp_path))
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.cpython-312.pyc.140245").write_text("half of it")
+    assert digest(str(tmp_path)) == before

@@ -58,6 +58,8 @@ def digest(folder: str) -> str:
 def _source_files(folder: str) -> Iterator[str]:
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
+        if entry.name == "__pycache__":  # with what another start is writing there just now
+            continue
         if entry.is_dir():
             yield from _source_files(entry.path)
         elif not entry.name.endswith(".pyc"):

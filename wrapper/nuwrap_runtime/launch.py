@@ -45,6 +45,19 @@ def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": dict(properties), "additionalProperties": False}
 
 
+SERVE_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "port": {**_PORT, "description": "port of the service; 0 takes any free one"},
+    "admin_port": {**_PORT, "description": "port of /ready, /live, /metrics, /openapi.json and /docs; 0 takes any"},
+    "address": {**_LINE, "maxLength": 255, "description": "address to listen on; 0.0.0.0 in a container"},
+    "workers": {**_COUNT, "maximum": 256, "description": "processes that hold the function; 2 by default"},
+    "max_inflight": {**_COUNT, "description": "requests at once, waiting ones too; one more gets 429"},
+    "max_connections": {**_COUNT, "description": "open connections at once; one more gets 503"},
+    "max_body_bytes": {**_COUNT, "description": "largest body of a request; a larger one gets 413"},
+    "read_timeout_s": {**_SECONDS, "description": "longest time for a request's head, and for a pause in its body"},
+    "keep_alive_s": {**_SECONDS, "description": "time that a connection without a request stays open"},
+    "access_log": {"type": "boolean", "description": "log each request"},
+}
+
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "api": {"enum": [API], "description": "version of this document"},
     "mode": {"enum": ["job", "serve"], "description": "once, or as a service; the host's sub-command wins"},
@@ -95,8 +108,8 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     },
     "output_path": {**_LINE, "description": "folder or address that gets outputs and result.json"},
     "serve": {
-        **_closed({"port": _PORT, "admin_port": _PORT, "workers": _COUNT, "max_inflight": _COUNT}),
-        "description": "ports and sizes of a service",
+        **_closed(SERVE_FIELDS),
+        "description": "addresses and limits of a service",
     },
     "python": {**_LINE, "description": "the user's interpreter, a path or a name on PATH; default python3"},
     "binding": {
@@ -176,12 +189,18 @@ class Network:
 
 @dataclass(frozen=True)
 class Serve:
-    """Ports (0: any free one) and sizes of a service."""
+    """Addresses and limits of a service. Port 0 is any free one; `address` "" is left to the host."""
 
     port: int = 8080
     admin_port: int = 8082
+    address: str = ""
     workers: int = 2
     max_inflight: int = 64
+    max_connections: int = 4096
+    max_body_bytes: int = 64 * 1024 * 1024
+    read_timeout_s: float = 20.0
+    keep_alive_s: float = 75.0
+    access_log: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""`nuwrap/1`: how a worker and a host of ours talk in a service. Bytes in, messages out; no sockets, no threads.
+
+Both ways a frame is the processor's: `int32 big-endian length` + that many bytes. Host to worker: one MessagePack map,
+an event as the processor sends it, or one of the two orders below. Worker to host: one byte of kind + payload.
+
+| kind | payload |
+|---|---|
+| `s` | JSON `{"seconds": {…}, "sockets": n}`: started; `n` event sockets are connected, one call each at a time |
+| `l` | JSON, a log record as the processor's |
+| `r` | MessagePack `[status, content_type, headers, body, size]`: the whole answer; `body` is nil when it is in a file |
+| `c` | MessagePack `[status, content_type, headers, length]`: an answer begins, chunks follow; -1: length unknown |
+| `b` | raw bytes, one chunk |
+| `e` | empty: the answer's end |
+| `x` | empty: the answer stops here and is not whole |
+
+Each event has exactly one answer: `r`, or `c b* e`, or `c b* x`. A body of more than `INLINE_BYTES` goes in a file whose
+descriptor (SCM_RIGHTS) comes with the first byte of its frame; such an event has the key `SIZE`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+from nuwrap_runtime.worker.protocol import HEADER, ProtocolError, Reply
+
+FORM = "nuwrap/1"
+INLINE_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024  # of one `b`; a longer chunk is several
+MESSAGE_BYTES = 4 * 1024 * 1024  # of one message of a worker: what is larger goes in a file, or in chunks
+
+HEAD, CHUNK, END, BROKEN = b"c", b"b", b"e", b"x"
+
+SIZE = "nuwrap_size"  # of an event whose body is in the file that came with it
+CANCEL = "nuwrap_cancel"  # an order: stop answering the event of this id, nobody waits any more
+DESCRIBE = "nuwrap_describe"  # an order: answer with the function's description, as JSON
+
+CANCELLED = 499  # status of the answer to an event that was cancelled; no client gets it
+
+Headers = Mapping[str, Union[str, Sequence[str]]]
+
+
+def encode_message(kind: bytes, payload: bytes = b"") -> bytes:
+    """Return one message of a worker."""
+    return HEADER.pack(len(payload) + 1) + kind + payload
+
+
+def reply_fields(reply: Reply) -> list[Any]:
+    """Return what `r` carries of a reply whose body is small, or without its body."""
+    body = reply.body.encode("utf-8", "surrogateescape") if isinstance(reply.body, str) else reply.body
+    return [reply.status, reply.content_type, dict(reply.headers), body, len(body)]
+
+
+def check_reply(fields: Any) -> tuple[int, str, Headers, Optional[bytes], int]:
+    """Return the fields of an `r`, every value of its type. Raises ProtocolError."""
+    if type(fields) is list and len(fields) == 5:
+        status, content_type, headers, body, size = fields
+        if _is_head(status, content_type, headers) and type(size) is int and size >= 0:
+            if body is None or type(body) is bytes:
+                return status, content_type, headers, body, size
+    raise ProtocolError(f"the worker's reply is not one: {str(fields)[:80]}")
+
+
+def check_head(fields: Any) -> tuple[int, str, Headers, int]:
+    """Return the fields of a `c`, every value of its type. Raises ProtocolError."""
+    if type(fields) is list and len(fields) == 4:
+        status, content_type, headers, length = fields
+        if _is_head(status, content_type, headers) and type(length) is int and length >= -1:
+            return status, content_type, headers, length
+    raise ProtocolError(f"the head of the worker's answer is none: {str(fields)[:80]}")
+
+
+def _is_head(status: Any, content_type: Any, headers: Any) -> bool:
+    if type(status) is not int or not 0 <= status <= 999 or type(content_type) is not str or type(headers) is not dict:
+        return False
+    return all(type(name) is str and _is_value(value) for name, value in headers.items())
+
+
+def _is_value(value: Any) -> bool:
+    return type(value) is str or (type(value) is list and all(type(one) is str for one in value))
+
+
+def open_body_file() -> int:
+    """Return a descriptor of an empty file that is in memory and has no name. Raises OSError where there is none."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("nuwrap-body")
+    with tempfile.TemporaryFile(dir="/dev/shm") as stream:  # noqa: S108 - unlinked at once
+        return os.dup(stream.fileno())

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from nuwrap.errors import NuwrapError
-from nuwrap.plan.launch import plan_launch
+from nuwrap.plan.launch import plan_launch, plan_serve
 from nuwrap.spec.function import Function, make_function
-from nuwrap.spec.task import JobTask
+from nuwrap.spec.task import JobTask, ServeTask, ServeValues
 
 RUN = "5ce1b6b0-8f4e-4d9a-9c43-24b4c0a9e3f1"
 
@@ -51,4 +51,47 @@ def test_a_name_in_inputs_and_parameters_is_refused() -> None:
     task = JobTask(run=RUN, inputs={"x": key}, entities={key: {"kind": "table", "path": "/d"}}, parameters={"x": 1})
     with pytest.raises(NuwrapError, match=r"inputs\.x: is in parameters too") as caught:
         plan_launch(function(), task)
+    assert caught.value.exit_code == 2
+
+
+def test_the_plainest_service_is_its_mode_and_the_function() -> None:
+    plain = plan_launch(function(), JobTask(run=RUN)).to_document()
+    assert plan_serve(function(), ServeTask(run=RUN)).to_document() == {**plain, "mode": "serve"}
+
+
+def test_every_value_of_a_service_arrives() -> None:
+    values: dict[str, Any] = {
+        "port": 0,
+        "admin_port": 9,
+        "address": "0.0.0.0",  # noqa: S104
+        "workers": 3,
+        "max_inflight": 5,
+        "max_body_bytes": 7,
+        "access_log": True,
+    }
+    shared: dict[str, Any] = {"parameters": {"x": 3}, "timeout_s": 1, "grace_s": 2, "concurrency": 4, "refresh": True}
+    assert set(ServeValues.__dataclass_fields__) == {*values, "concurrency", "gpu"}
+    document = plan_serve(function(), ServeTask(run=RUN, **shared, **values)).to_document()
+    assert document["serve"] == values
+    assert {key: document[key] for key in shared} == shared
+
+
+@pytest.mark.parametrize(
+    ("task", "workers"),
+    [
+        (ServeTask(run=RUN), 2),
+        (ServeTask(run=RUN, gpu=1), 1),
+        (ServeTask(run=RUN, gpu=4), 1),
+        (ServeTask(run=RUN, gpu=1, workers=2), 2),
+        (ServeTask(run=RUN, workers=8), 8),
+    ],
+    ids=["nothing asked", "a GPU", "four GPUs", "a GPU and two workers", "eight workers"],
+)
+def test_a_function_on_a_gpu_has_one_worker_unless_more_are_asked_for(task: ServeTask, workers: int) -> None:
+    assert plan_serve(function(), task).serve.workers == workers
+
+
+def test_a_service_that_does_not_fit_is_refused_as_a_launch() -> None:
+    with pytest.raises(NuwrapError, match=r"serve\.workers: .*0") as caught:
+        plan_serve(function(), ServeTask(run=RUN, workers=0))
     assert caught.value.exit_code == 2

@@ -10,15 +10,18 @@ from types import ModuleType
 import pytest
 from command_line import write_function
 
-from nuwrap.cli.run import Options, run_function
+from nuwrap.cli.arguments import Options
+from nuwrap.cli.run import run_function
 from nuwrap.errors import UsageError
 from nuwrap.platforms import PLATFORMS, Finished, Platform, get_platform
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_a_platform_has_what_the_protocol_asks(name: str) -> None:
-    wanted = inspect.signature(Platform.run_job).parameters
-    assert list(inspect.signature(get_platform(name).run_job).parameters) == [key for key in wanted if key != "self"]
+@pytest.mark.parametrize("verb", ["run_job", "run_service"])
+def test_a_platform_has_what_the_protocol_asks(name: str, verb: str) -> None:
+    wanted = inspect.signature(getattr(Platform, verb)).parameters
+    found = inspect.signature(getattr(get_platform(name), verb)).parameters
+    assert list(found) == [key for key in wanted if key != "self"]
 
 
 def test_an_unknown_platform_is_answered_with_the_known_ones() -> None:

@@ -13,13 +13,14 @@ from command_line import Nuwrap, clean_environment, nuwrap_argv, write_function
 from rich.console import Console
 
 from nuwrap import __version__
-from nuwrap.cli.run import read_secrets
+from nuwrap.cli.arguments import read_secrets
 from nuwrap.cli.show import show_result
 from nuwrap_runtime.result import Failure, Result
 
 
 def test_version_and_help_answer(run_nuwrap: Nuwrap) -> None:
     assert run_nuwrap("--version").stdout == f"nuwrap {__version__}\n"
+    assert "as a job or as a service" in run_nuwrap("--help").stdout
     assert "Run a function once, as a job." in run_nuwrap("--help").stdout
     assert "--init-param NAME=VALUE" in run_nuwrap("run", "--help").stdout
 
@@ -153,7 +154,7 @@ def test_a_short_secret_is_warned_of(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
 def test_others_cannot_read_the_environment_of_a_run() -> None:
-    code = "import ctypes; from nuwrap.cli.run import *; hide_environment(); print(ctypes.CDLL(None).prctl(3))"
+    code = "import ctypes; from nuwrap.cli.arguments import *; hide_environment(); print(ctypes.CDLL(None).prctl(3))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -13,24 +14,82 @@ from nuwrap import __version__
 STOPPED = 143
 
 
+Command = Callable[..., int]
+
+# What `run` and `serve` have in common, in the order of --help.
+_FUNCTION = (
+    click.argument("file", metavar="FILE"),
+    click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the handler."),
+    click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=PATH", help="An input: a path or an address."),
+    click.option(
+        "--init-param", "init_params", multiple=True, metavar="NAME=VALUE", help="A parameter of init_function."
+    ),
+    click.option("--timeout-s", type=float, metavar="N", help="Longest time of one call of the handler, in seconds."),
+    click.option("--python", default="", metavar="PATH", help="The interpreter, instead of the one of python_version."),
+    click.option(
+        "--env", "envs", multiple=True, metavar="NAME=VALUE", help="A variable of the function's environment."
+    ),
+    click.option(
+        "--secret", "secrets", multiple=True, metavar="NAME", help="A secret; its value is that variable's, here."
+    ),
+    click.option("--refresh", is_flag=True, help="Resolve the requirements anew."),
+)
+_PORT = click.IntRange(0, 65535)
+_COUNT = click.IntRange(min=1)
+_SERVICE = (
+    click.option("--port", type=_PORT, metavar="N", help="The service's port, 8080 by default; 0 takes any free one."),
+    click.option(
+        "--admin-port", type=_PORT, metavar="N", help="The port of /ready, /metrics and /docs, 8082 by default; 0: any."
+    ),
+    click.option("--address", metavar="IP", help="The address to listen on, 127.0.0.1 by default."),
+    click.option(
+        "--workers", type=click.IntRange(1, 256), metavar="N", help="Processes that hold the function, 2 by default."
+    ),
+    click.option(
+        "--gpu",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="The function uses N GPUs: one worker unless --workers says more.",
+    ),
+    click.option(
+        "--max-inflight", type=_COUNT, metavar="N", help="Requests at once, waiting ones too, 64 by default; then 429."
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Requests at once in each worker of an async handler, 16 by default.",
+    ),
+    click.option(
+        "--max-body-bytes", type=_COUNT, metavar="N", help="Largest body of a request, 64 MiB by default; then 413."
+    ),
+    click.option(
+        "--grace-s", type=float, metavar="N", help="Time for requests to end after a stop, in seconds, 30 by default."
+    ),
+    click.option("--access-log", is_flag=True, help="Log each request."),
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return what gives a command these options, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nuwrap", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Run a Python function as a job on this machine."""
+    """Run a Python function as a job or as a service on this machine."""
 
 
 @cli.command(short_help="Run a function once, as a job.")
-@click.argument("file", metavar="FILE")
-@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the handler.")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=PATH", help="An input: a path or an address.")
-@click.option("--init-param", "init_params", multiple=True, metavar="NAME=VALUE", help="A parameter of init_function.")
-@click.option("--timeout-s", type=float, metavar="N", help="Longest time of the handler's call, in seconds.")
-@click.option("--python", default="", metavar="PATH", help="The interpreter, instead of the one of python_version.")
-@click.option("--env", "envs", multiple=True, metavar="NAME=VALUE", help="A variable of the function's environment.")
-@click.option(
-    "--secret", "secrets", multiple=True, metavar="NAME", help="A secret; its value is that variable's, here."
-)
-@click.option("--refresh", is_flag=True, help="Resolve the requirements anew.")
+@_with(*_FUNCTION)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result document, and nothing else, to standard output."
 )
@@ -42,9 +101,29 @@ def run(**options: Any) -> int:
     1 the handler raised, 2 usage, 3 source, 4 requirements, 5 load, 6 init, 7 inputs, 8 outputs, 9 ended without an
     answer, 10 platform, 124 time-out, 143 stopped.
     """
-    from nuwrap.cli.run import Options, run_function
+    from nuwrap.cli.arguments import Options
+    from nuwrap.cli.run import run_function
 
     return run_function(Options(**options))
+
+
+@cli.command(short_help="Serve a function over HTTP until Ctrl-C.")
+@_with(*_SERVICE, *_FUNCTION)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the addresses, phases and logs as JSON lines, for a program."
+)
+def serve(**options: Any) -> int:
+    """Serve the function of FILE, a YAML file or a folder with a function.yaml, over HTTP on this machine.
+
+    Parameters and inputs are the same for every request; the handler's other arguments come with the request, from
+    its JSON body or its query. A VALUE is JSON where it reads as JSON. Only this machine can call it unless --address
+    says otherwise. Ctrl-C lets the requests under way end, a second one does not. The log is in .nuwrap/runs/<id>/.
+    The exit code is 0 after a clean end, 2 usage, 3 source, 4 requirements, 5 load, 6 init, 10 platform (a port that
+    is taken), 143 stopped before it was ready or without waiting for requests.
+    """
+    from nuwrap.cli.serve import ServeOptions, serve_function
+
+    return serve_function(ServeOptions(**options))
 
 
 def main() -> None:

@@ -1,10 +1,14 @@
-"""From a function and a task to the launch document of a job: the one place that knows which field goes where."""
+"""From a function and a task to the launch document: the one place that knows which field goes where."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nuwrap.spec.function import Function
-from nuwrap.spec.task import JobTask
-from nuwrap_runtime.launch import Launch, parse_launch
+from nuwrap.spec.task import JobTask, ServeTask, Task
+from nuwrap_runtime.launch import Launch, Serve, parse_launch
+
+GPU_WORKERS = 1
 
 
 def plan_launch(function: Function, task: JobTask) -> Launch:
@@ -14,9 +18,25 @@ def plan_launch(function: Function, task: JobTask) -> Launch:
     in the folder the path starts from. `python` is the task's, else left to the platform. Raises LaunchError for
     values that do not go together, such as a name in inputs and parameters.
     """
+    return _checked(replace(_fill(function, task), mode="job", output_path=task.output_path))
+
+
+def plan_serve(function: Function, task: ServeTask) -> Launch:
+    """Return the service's launch document; see `plan_launch`. An address that is not given is left to the platform."""
+    launch = replace(_fill(function, task), mode="serve", serve=_plan_addresses_and_limits(task))
+    return _checked(launch if task.concurrency is None else replace(launch, concurrency=task.concurrency))
+
+
+def _plan_addresses_and_limits(task: ServeTask) -> Serve:
+    asked = {name: getattr(task, name, None) for name in Serve.__dataclass_fields__}
+    if asked["workers"] is None and task.gpu:
+        asked["workers"] = GPU_WORKERS
+    return Serve(**{name: value for name, value in asked.items() if value is not None})
+
+
+def _fill(function: Function, task: Task) -> Launch:
     plain = Launch(handler="")
-    launch = Launch(
-        mode="job",
+    return Launch(
         project=function.project,
         function=function.name,
         run=task.run,
@@ -33,8 +53,10 @@ def plan_launch(function: Function, task: JobTask) -> Launch:
         secrets=task.secrets,
         timeout_s=task.timeout_s,
         grace_s=plain.grace_s if task.grace_s is None else task.grace_s,
-        output_path=task.output_path,
         python=task.python or plain.python,
         refresh=task.refresh,
     )
+
+
+def _checked(launch: Launch) -> Launch:
     return parse_launch(launch.to_document())

@@ -18,8 +18,8 @@ class Job:
 
     `folder` is where a relative `code_src` starts, `python_version` the minor version (`3.11`), `environ` what the
     function gets beside the platform's own environment, `secrets` the values to the launch's names. `image` and
-    `base_image` are the function's, "" when it has none. With `is_stdout_free`, nothing of the run is written to
-    standard output.
+    `base_image` are the function's, "" when it has none. With `is_json` standard output is for a machine: a job writes
+    nothing to it (its caller prints the result), a service its addresses, as JSON lines.
     """
 
     launch: Launch
@@ -29,7 +29,7 @@ class Job:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     image: str = ""
     base_image: str = ""
-    is_stdout_free: bool = False
+    is_json: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,13 @@ class Platform(Protocol):
         """Run the job to its end; `say` gets each warning.
 
         Raises PlatformError when the run cannot be started: nothing of the function has run then.
+        """
+
+    def run_service(self, job: Job, *, say: Callable[[str], None]) -> Finished:
+        """Serve the function until a stop ends it; the first is a clean end with exit code 0, a second is at once.
+
+        The folder has the log and no result. Without an address in the launch only this machine can reach it. Raises
+        PlatformError as `run_job`.
         """
 
 

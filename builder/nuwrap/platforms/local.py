@@ -7,9 +7,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
@@ -21,6 +21,7 @@ from nuwrap_runtime.launch import VARIABLES, Launch
 STORE = ".nuwrap"
 LAUNCH, LOG, SECRETS = "launch.json", "log.txt", "secrets"
 STDOUT, STDERR = 1, 2
+LOOPBACK = "127.0.0.1"
 
 # Isolated, and with the runtime that this toolkit belongs to: neither a `types.py` in the function's folder nor
 # another runtime on the user's PYTHONPATH has a part in the host's start. A Ctrl-C in that time
@@ -31,24 +32,54 @@ START_HOST = (
     "from nuwrap_runtime.host.__main__ import main; main()"
 )
 
-# Of the host's own variables, those that describe this machine and not a function; all others the launch decides.
+# Of the host's own variables, those that describe this machine and not a function: they count where the launch does
+# not say it. All others the launch decides.
 MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
 
 
 def run_job(job: Job, *, say: Callable[[str], None]) -> Finished:
     """Run the job here to its end. See `Platform.run_job`."""
+    start = _begin(job, say)
+    output_path = job.launch.output_path or start.folder
+    launch = replace(job.launch, python=start.python, output_path=output_path)
+    screen = STDERR if job.is_json else STDOUT
+    return Finished(_run_host(["job"], replace(job, launch=launch), start, screen), output_path)
+
+
+def run_service(job: Job, *, say: Callable[[str], None]) -> Finished:
+    """Serve the function here until a stop ends it. See `Platform.run_service`."""
+    start = _begin(job, say)
+    serve = replace(job.launch.serve, address=job.launch.serve.address or LOOPBACK)
+    launch = replace(job.launch, python=start.python, serve=serve)
+    command = ["serve", "--json" if job.is_json else "--text"]
+    return Finished(_run_host(command, replace(job, launch=launch), start, STDOUT), start.folder)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a run has on this machine: its folder, the function's interpreter, the environment of the host."""
+
+    folder: str
+    python: str
+    environ: Mapping[str, str] = field(repr=False)
+
+
+def _begin(job: Job, say: Callable[[str], None]) -> _Start:
+    """Make the run's folder, once all that can be refused has been looked at."""
     environ = _environment(job, say)
     python = _choose_python(job, environ, say)
     _say_recorded(job, say)
-    folder = make_run_folder(os.getcwd(), job.launch.run)
-    launch = replace(job.launch, python=python, output_path=job.launch.output_path or folder)
-    path = _write_launch(folder, launch)
-    with _secrets(folder, job.secrets) as secrets, _open_log(folder) as log:
-        argv = [sys.executable, "-I", "-c", START_HOST, _runtime_folder(), "job", "--launch", path]
-        env = {**environ, "NUWRAP_SECRETS": secrets} if secrets else environ
-        command = Command(argv, env, cwd=job.folder, redact=tuple(job.secrets.values()))
-        screen = STDERR if job.is_stdout_free else STDOUT
-        return Finished(stream(command, out=(screen, log), err=(STDERR, log)), launch.output_path)
+    return _Start(make_run_folder(os.getcwd(), job.launch.run), python, environ)
+
+
+def _run_host(command: Sequence[str], job: Job, start: _Start, screen: int) -> int:
+    """Run the host to its end and return its exit code; its output goes to the log too."""
+    path = _write_launch(start.folder, job.launch)
+    with _secrets(start.folder, job.secrets) as secrets, _open_log(start.folder) as log:
+        argv = [sys.executable, "-I", "-c", START_HOST, _runtime_folder(), *command, "--launch", path]
+        env = {**start.environ, "NUWRAP_SECRETS": secrets} if secrets else start.environ
+        host = Command(argv, env, cwd=job.folder, redact=tuple(job.secrets.values()))
+        return stream(host, out=(screen, log), err=(STDERR, log))
 
 
 def make_run_folder(base: str, run: str) -> str:
@@ -79,7 +110,8 @@ def _choose_python(job: Job, environ: Mapping[str, str], say: Callable[[str], No
 
 def _environment(job: Job, say: Callable[[str], None]) -> dict[str, str]:
     """Return the caller's environment and the job's, without the variables that would change the launch."""
-    decided = {name for name, key in VARIABLES.items() if key not in MACHINE_KEYS} | {"NUWRAP_LAUNCH"}
+    open_keys = set(MACHINE_KEYS) - set(job.launch.to_document())
+    decided = {name for name, key in VARIABLES.items() if key not in open_keys} | {"NUWRAP_LAUNCH"}
     environ = {**os.environ, **job.environ}
     dropped = sorted(decided & set(environ))
     if dropped:

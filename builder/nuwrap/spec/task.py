@@ -1,4 +1,4 @@
-"""What a function is asked to do once: the values of a job."""
+"""What a function is asked to do: the values of a job, and those of a service."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class JobTask:
-    """One run of a function as a job.
+class Task:
+    """The values that each run of a function has.
 
     `inputs` maps an argument to a `store://` key, `entities` such a key to `{"kind": …, "path": …}`. `secrets` are
     names; their values never stand here. `python`, an interpreter's path, wins over the function's `python_version`.
+    None leaves a value to its default.
     """
 
     run: str
@@ -23,6 +24,36 @@ class JobTask:
     secrets: tuple[str, ...] = ()
     timeout_s: float | None = None
     grace_s: float | None = None
-    output_path: str = ""
     python: str = ""
     refresh: bool = False
+
+
+@dataclass(frozen=True)
+class JobTask(Task):
+    """One run of a function as a job."""
+
+    output_path: str = ""
+
+
+@dataclass(frozen=True)
+class ServeValues:
+    """Addresses and limits of a service: the names of the launch document's `serve`, and its `concurrency`.
+
+    `gpu` is how many GPUs the function uses: with any, one worker is the default, as each worker takes memory of
+    them. None leaves a value to its default.
+    """
+
+    port: int | None = None
+    admin_port: int | None = None
+    address: str | None = None
+    workers: int | None = None
+    gpu: int = 0
+    max_inflight: int | None = None
+    max_body_bytes: int | None = None
+    access_log: bool = False
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True)
+class ServeTask(ServeValues, Task):
+    """One run of a function as a service; inputs and parameters are the same for every request."""

@@ -1,0 +1,136 @@
+"""What a person sees who types `nuwrap serve`: wrong arguments are one message, right ones say how to call it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command_line import Nuwrap, write_function
+
+from nuwrap.cli import serve
+from nuwrap.cli.serve import ServeOptions, describe_service, serve_function
+from nuwrap.platforms import Finished, Job, local
+from nuwrap_runtime.launch import Launch, Serve
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing argument 'FILE'"),
+        (["nope.yaml"], "cannot read '"),
+        ([".", "--port", "70000"], "Invalid value for '--port': 70000 is not in the range 0<=x<=65535"),
+        ([".", "--port", "http"], "Invalid value for '--port'"),
+        ([".", "--admin-port", "-1"], "Invalid value for '--admin-port'"),
+        ([".", "--port", "8082"], "--port and --admin-port are both 8082; name two ports, or 0"),
+        ([".", "--workers", "0"], "Invalid value for '--workers': 0 is not in the range 1<=x<=256"),
+        ([".", "--gpu", "-1"], "Invalid value for '--gpu'"),
+        ([".", "--concurrency", "0"], "Invalid value for '--concurrency'"),
+        ([".", "--max-inflight", "0"], "Invalid value for '--max-inflight'"),
+        ([".", "--max-body-bytes", "1k"], "Invalid value for '--max-body-bytes'"),
+        ([".", "--grace-s", "-1"], "--grace-s -1: allowed: seconds, 0 or more"),
+        ([".", "--grace-s", "nan"], "--grace-s nan: allowed"),
+        ([".", "--timeout-s", "0"], "--timeout-s 0: allowed: seconds, more than 0"),
+        ([".", "--address", "a\nb"], "serve.address: "),
+        ([".", "--init-param", "x=1"], "init_parameters: are given, but no init_function"),
+        ([".", "--secret", "NOT_THERE"], "--secret NOT_THERE: no such variable"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_is_one_message(run_nuwrap: Nuwrap, tmp_path: Path, arguments: list[str], said: str) -> None:
+    write_function(tmp_path, code="def f(): return 7")
+    done = run_nuwrap("serve", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "serving" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / ".nuwrap").exists()
+
+
+def test_help_names_the_options_of_both(run_nuwrap: Nuwrap) -> None:
+    shown = run_nuwrap("serve", "--help").stdout
+    assert "one worker unless" in shown
+    assert "--init-param NAME=VALUE" in shown
+
+
+def test_a_person_is_told_what_is_served_how_to_call_and_how_to_stop_it() -> None:
+    lines = describe_service(Launch(handler="f", function="fn"))
+    assert lines == [
+        "serving 'fn' on http://127.0.0.1:8080 as soon as it is ready; Ctrl-C stops it",
+        "docs http://127.0.0.1:8082/docs, metrics http://127.0.0.1:8082/metrics",
+        "call it: curl http://127.0.0.1:8080/ -H 'Content-Type: application/json' -d '{\"NAME\": \"VALUE\"}'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("10.1.2.3", "10.1.2.3")],  # noqa: S104
+)
+def test_the_address_that_is_shown_can_be_called(address: str, shown: str) -> None:
+    lines = describe_service(Launch(handler="f", serve=Serve(address=address, port=0, admin_port=9)))
+    assert f"http://{shown}:PORT as soon" in lines[0]
+    assert lines[1].startswith(f"docs http://{shown}:9/docs")
+    assert lines[3].startswith("PORT is any free one")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, code: int) -> list[Job]:
+    """A platform that serves nothing: what it is given is in the list."""
+    jobs: list[Job] = []
+
+    def run_service(job: Job, **_: Any) -> Finished:
+        jobs.append(job)
+        return Finished(code, ".")
+
+    monkeypatch.setattr(serve, "get_platform", lambda _: SimpleNamespace(run_service=run_service))
+    return jobs
+
+
+@pytest.mark.parametrize(("left", "answered"), [(0, 0), (5, 5), (10, 10), (130, 143), (143, 143)])
+def test_the_exit_code_is_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, answered: int) -> None:
+    answering(monkeypatch, left)
+    assert serve_function(ServeOptions(str(write_function(tmp_path, code="def f(): pass")))) == answered
+
+
+@pytest.mark.parametrize(
+    ("address", "is_warned"), [(None, False), ("127.0.0.9", False), ("localhost", False), ("10.0.0.1", True)]
+)
+def test_an_address_that_others_reach_is_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str | None,
+    is_warned: bool,
+) -> None:
+    jobs = answering(monkeypatch, 0)
+    path = str(write_function(tmp_path, code="def f(): pass"))
+    assert serve_function(ServeOptions(path, as_json=True, address=address)) == 0
+    assert ("whoever reaches that address can call the function" in capsys.readouterr().err) == is_warned
+    assert jobs[0].launch.serve.address == (address or "")
+    assert jobs[0].is_json
+
+
+def test_a_service_listens_on_this_machine_alone_and_has_its_document_in_the_runs_folder(
+    run_nuwrap: Nuwrap, tmp_path: Path
+) -> None:
+    write_function(tmp_path, code="def f(:")
+    run_nuwrap("serve", ".", "--gpu", "1", "--port", "0", "--admin-port", "0", "-p", "x=3")
+    (folder,) = (tmp_path / ".nuwrap/runs").iterdir()
+    document = json.loads((folder / "launch.json").read_text())
+    assert document["serve"] == {"port": 0, "admin_port": 0, "address": "127.0.0.1", "workers": 1}
+    assert (document["mode"], document["parameters"], document["run"]) == ("serve", {"x": 3}, folder.name)
+    assert (folder / "log.txt").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("asked", [None, 5.0])
+def test_a_machines_variable_counts_where_the_launch_does_not_say_it(
+    monkeypatch: pytest.MonkeyPatch, asked: float | None
+) -> None:
+    monkeypatch.setenv("NUWRAP_GRACE_S", "7")
+    warnings: list[str] = []
+    launch = Launch(handler="f", code="x", grace_s=asked or 30.0)
+    environ = local._environment(Job(launch, ".", "3.11"), warnings.append)
+    assert ("NUWRAP_GRACE_S" in environ) == (asked is None)
+    assert len(warnings) == (0 if asked is None else 1)

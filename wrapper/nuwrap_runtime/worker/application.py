@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
 
-from nuwrap_runtime.worker import binding, loader, protocol, replies
+from nuwrap_runtime.worker import binding, loader
 from nuwrap_runtime.worker.calls import Caller
-from nuwrap_runtime.worker.connection import Connection
 from nuwrap_runtime.worker.context import Context, Logger
 from nuwrap_runtime.worker.event import Event, TriggerInfo
 from nuwrap_runtime.worker.spec import WorkerSpec
@@ -111,53 +108,17 @@ class Application:
         else:
             self.caller.call(self._init, (self.context,), {})
 
-    def serve(self, connection: Connection, unpack: Callable[..., Any]) -> None:
-        """Answer every frame with exactly one reply, until the host closes the socket."""
-        for frame in connection.frames():
-            begin = time.perf_counter()
-            reply = self._reply_line(frame, unpack)
-            metric = b'{"duration": %.9f}' % max(time.perf_counter() - begin, 1e-9)
-            connection.send(protocol.encode_line(protocol.METRIC, metric) + reply)
-
-    def _reply_line(self, frame: bytes, unpack: Callable[..., Any]) -> bytes:
-        try:
-            message = unpack(frame, raw=False, unicode_errors="surrogateescape", strict_map_key=False, timestamp=3)
-            return protocol.encode_reply(self._answer(message))
-        except Exception as exc:  # noqa: BLE001 - a frame that is no event must not shift later answers
-            self.logger.error(f"an event could not be answered: {type(exc).__name__}: {exc}")
-            return protocol.encode_reply(replies.error_reply(500, "the event could not be answered", ""))
-
-    def _answer(self, message: Any) -> protocol.Reply:
-        if not isinstance(message, dict):
-            return replies.error_reply(501, "batches of events are not supported", "")
-        event = Event(message)
-        if self.spec.mode == "check":
-            return _json_reply(binding.describe(self.function, self.spec))
-        if self.spec.mode == "job":
-            from nuwrap_runtime.worker import job
-
-            return _json_reply(job.answer(self, event))
-        return self._answer_event(event)
-
-    def _answer_event(self, event: Event) -> protocol.Reply:
-        request = str(event.id or "")
-        try:
-            return replies.to_reply(self.call(event), request)
-        except binding.Unprocessable as exc:
-            return replies.error_reply(422, str(exc), request)
-        except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
-            from nuwrap_runtime.worker.tracebacks import print_traceback
-
-            print_traceback(exc)
-            return replies.exception_reply(exc, request)
-
     def call(self, event: Event) -> Any:
-        """Return what the handler returns for the event; a generator's values come as a list."""
+        """Return what the handler returns for the event; a coroutine's value, a generator as it is."""
+        positional, named = self.arguments(event)
+        return self.caller.call(self.function, positional, named)
+
+    def arguments(self, event: Event) -> tuple[list[Any], dict[str, Any]]:
+        """Return the positional and the named arguments of one call. Raises Unprocessable."""
         self.phase = "handler"
         if self._binding is None:
             raise RuntimeError("the function is called before it is loaded")
-        positional, named = self._binding.arguments(_Injected(self, event), self._values, event)
-        return self.caller.call(self.function, positional, named)
+        return self._binding.arguments(_Injected(self, event), self._values, event)
 
 
 class _Injected(dict[str, Any]):
@@ -170,10 +131,6 @@ class _Injected(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         project, run = self._application.find_entities()
         return run if name == "run" else project
-
-
-def _json_reply(document: Mapping[str, Any]) -> protocol.Reply:
-    return protocol.Reply(json.dumps(document), content_type="application/json")
 
 
 def _not_loaded(*_args: Any, **_named: Any) -> NoReturn:

@@ -13,6 +13,8 @@ from typing import Any, Callable, Optional
 
 from nuwrap_runtime.worker.protocol import WAKE
 
+_DONE = frozenset({str, bytes, dict, list, tuple, type(None), int, float, bool})
+
 
 class Terminated(SystemExit):
     """SIGTERM, raised where the user's code is, so that his `finally` and `with` blocks run."""
@@ -29,17 +31,47 @@ class Caller:
         self._masks: dict[int, Any] = {}
 
     def call(self, function: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        """Return what the function returns; a coroutine's value, a generator's values as a list.
+        """Return what the function returns; a coroutine's value, a generator as it is.
 
         A child that the function forked does not come back from here: the answer is its parent's.
         """
         try:
-            value = self._finish(function(*positional, **named))
+            value = function(*positional, **named)
+            if type(value) not in _DONE and inspect.isawaitable(value):
+                value = self._run_async(value)
         except BaseException as exc:  # whatever the user's function raises, his forked child ends with it
-            self._end_child(exc)
+            self.end_child(exc)
             raise
-        self._end_child(None)
+        self.end_child(None)
         return value
+
+    def consume(self, values: Any, put: Callable[[Any], None]) -> None:
+        """Call `put` with each value of a sync or async generator, which is closed when `put` raises."""
+        try:
+            if inspect.isasyncgen(values):
+                self._run_async(self._consume_async(values, put))
+            else:
+                self._consume_sync(values, put)
+        except BaseException as exc:  # as in `call`
+            self.end_child(exc)
+            raise
+        self.end_child(None)
+
+    def _consume_sync(self, values: Any, put: Callable[[Any], None]) -> None:
+        try:
+            for value in values:
+                self.end_child(None)
+                put(value)
+        finally:
+            values.close()
+
+    async def _consume_async(self, values: Any, put: Callable[[Any], None]) -> None:
+        try:
+            async for value in values:
+                self.end_child(None)
+                put(value)
+        finally:
+            await values.aclose()
 
     def await_stop(self) -> None:
         """Make SIGTERM reach the user's code from now on; a child that he forks it ends as ever."""
@@ -71,20 +103,20 @@ class Caller:
             raise Terminated(143)
         self._loop.call_soon_threadsafe(self._task.cancel)
 
-    def _finish(self, value: Any) -> Any:
-        if inspect.isgenerator(value):
-            return list(value)
-        if inspect.isasyncgen(value):
-            return self._run_async(_collect(value))
-        return self._run_async(value) if inspect.isawaitable(value) else value
+    @property
+    def loop(self) -> Any:
+        """The one event loop of this worker, made when first asked for: asyncio costs 25 ms."""
+        if self._loop is None:
+            import asyncio
+
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop
 
     def _run_async(self, awaitable: Any) -> Any:
         import asyncio
 
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(_outcome(awaitable))
+        self._task = self.loop.create_task(outcome(awaitable))
         try:
             value, exc = self._loop.run_until_complete(self._task)
         except asyncio.CancelledError as cancelled:  # before its first step
@@ -97,7 +129,8 @@ class Caller:
             raise exc
         return value
 
-    def _end_child(self, exc: Optional[BaseException]) -> None:
+    def end_child(self, exc: Optional[BaseException]) -> None:
+        """End the process as a script that ends so, when it is a child that the user's code forked."""
         if os.getpid() == self._pid:
             return
         from nuwrap_runtime.worker.tracebacks import exit_code, print_traceback
@@ -116,13 +149,9 @@ def _wake(_number: int, _frame: Optional[FrameType]) -> None:
     """Nothing: that the signal came has ended a system call, so that a due handler of another runs."""
 
 
-async def _outcome(awaitable: Any) -> tuple[Any, Optional[BaseException]]:
+async def outcome(awaitable: Any) -> tuple[Any, Optional[BaseException]]:
     """Return value and exception: raised through the loop it would come with the loop's frames, or as a copy (3.9)."""
     try:
         return await awaitable, None
     except BaseException as exc:  # noqa: BLE001 - the user's function may raise anything; it is raised again outside
         return None, exc
-
-
-async def _collect(values: Any) -> list[Any]:
-    return [value async for value in values]

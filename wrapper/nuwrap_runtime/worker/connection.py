@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from nuwrap_runtime.worker.protocol import FrameDecoder
+from nuwrap_runtime.worker import protocol
 
 CONNECT_SECONDS = 60.0
 READ_BYTES = 256 * 1024
@@ -20,6 +20,7 @@ def connect(path: str) -> socket.socket:
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        peer.settimeout(None)  # the user's code may have set a default
         try:
             peer.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -36,13 +37,13 @@ class Connection:
 
     def __init__(self, peer: socket.socket) -> None:
         self.socket = peer
-        self._decoder = FrameDecoder()
+        self._decoder = protocol.FrameDecoder()
         self._pid = os.getpid()
         self._lock = _thread.allocate_lock()
         self._sender = 0
         self._late: list[bytes] = []
 
-    def frames(self) -> Iterator[bytes]:
+    def frames(self) -> Iterator[protocol.Data]:
         """Yield the bodies of frames until the host closes its end."""
         while os.getpid() == self._pid:
             try:
@@ -53,7 +54,7 @@ class Connection:
                 return
             yield from self._decoder.feed(data)
 
-    def send(self, lines: bytes) -> None:
+    def send(self, lines: bytes, file: int = -1) -> None:
         """Write whole lines. In a child that the user's code forked they go to standard error instead.
 
         A signal handler that logs while its own thread writes a line has its line written after that one.
@@ -68,8 +69,15 @@ class Connection:
         with self._lock:
             self._sender = _thread.get_ident()
             try:
-                self.socket.sendall(lines)
+                self._write(lines, file)
                 while self._late:
-                    self.socket.sendall(self._late.pop(0))
+                    self._write(self._late.pop(0), -1)
             finally:
                 self._sender = 0
+
+    def _write(self, data: bytes, _file: int) -> None:
+        self.socket.sendall(data)
+
+    def send_log(self, record: bytes) -> None:
+        """Write one log record, given as JSON."""
+        self.send(protocol.encode_line(protocol.LOG, record))

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
-from nuwrap_runtime.worker import protocol
 from nuwrap_runtime.worker.event import TriggerInfo
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -36,7 +35,10 @@ class Response:
 
 
 class Logger:
-    """Log records to the host. Every level also has a `_with` form, whose keywords go along as fields."""
+    """Log records to the host. Every level also has a `_with` form, whose keywords go along as fields.
+
+    `send` gets each record as JSON in ASCII.
+    """
 
     def __init__(self, send: Callable[[bytes], None], level: str = "debug", bound: Optional[dict[str, Any]] = None):
         self._send = send
@@ -104,7 +106,7 @@ class Logger:
             "message": _text(message, args),
             "with": {**self._bound, **fields},
         }
-        self._send(protocol.encode_line(protocol.LOG, _record_json(record).encode("ascii")))
+        self._send(_record_json(record).encode("ascii"))
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from nuwrap_runtime.decorator import declared_outputs
@@ -45,7 +46,7 @@ def _run(application: Application, event: Event, document: dict[str, Any]) -> No
     writer = OutputWriter(spec.outputs, spec.root, names, spec.project, application.warn)
     begin = time.perf_counter()
     try:
-        value = application.call(event)
+        value = _whole(application, application.call(event))
     finally:
         handled = time.perf_counter()
         document["seconds"]["handler"] = handled - begin
@@ -53,6 +54,15 @@ def _run(application: Application, event: Event, document: dict[str, Any]) -> No
     collected = writer.collect(value)
     document["results"], document["outputs"] = collected.results, collected.outputs
     document["seconds"]["outputs"] = time.perf_counter() - handled
+
+
+def _whole(application: Application, value: Any) -> Any:
+    """Return a generator's values as a list, any other value as it is."""
+    if not isinstance(value, (GeneratorType, AsyncGeneratorType)):
+        return value
+    values: list[Any] = []
+    application.caller.consume(value, values.append)
+    return values
 
 
 def _add_logged(application: Application, document: dict[str, Any]) -> None:

@@ -7,14 +7,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
+from typing import Callable
 
 import nuwrap_runtime
 from nuwrap_runtime.errors import NuwrapError
-from nuwrap_runtime.worker import msgpack, paths, protocol
+from nuwrap_runtime.worker import lines, msgpack, native, paths, protocol
 from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.calls import Terminated
 from nuwrap_runtime.worker.connection import Connection, connect
 from nuwrap_runtime.worker.context import Logger
+from nuwrap_runtime.worker.link import Link
 from nuwrap_runtime.worker.spec import WorkerSpec, read_spec
 
 _held: list[Connection] = []  # to the process's end, threads included: the host takes the socket's end for it
@@ -24,15 +26,17 @@ EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
 
 def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     """Return 0 after the event socket's end, else the exit code of the phase that failed."""
-    unpack = msgpack.load()[1]
+    pack, unpack = msgpack.load()
     spec = find_spec(options, environ)
     user_paths = paths.arrange(spec.root, spec.pythonpath)
     paths.run_sitecustomize(spec.pythonpath or "")
     os.chdir(spec.root)
-    connection = Connection(connect(options["event-socket-path"]))
+    is_native = spec.reply_form == native.FORM and spec.mode == "event"
+    peer = connect(options["event-socket-path"])
+    connection = Link(peer, unpack) if is_native else Connection(peer)
     _held.append(connection)
     control = connect(options["control-socket-path"]) if options.get("control-socket-path") else None
-    logger = Logger(connection.send)
+    logger = Logger(connection.send_log)
     application = Application(spec, options, logger)
     if spec.mode == "job":
         application.caller.await_stop()
@@ -43,13 +47,25 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included
         return report(application, exc)
     try:
-        connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
-        application.serve(connection, unpack)
+        if isinstance(connection, Link):
+            serve_native(application, connection, seconds, pack)
+        else:
+            connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
+            lines.serve(application, connection, unpack)
     except (OSError, protocol.ProtocolError) as exc:
         return lost(exc)
     if control:
         control.close()
     return 0
+
+
+def serve_native(application: Application, link: Link, seconds: dict[str, float], pack: Callable[..., bytes]) -> None:
+    """Say that it started and answer events in `nuwrap/1`, to the end of the event sockets."""
+    from nuwrap_runtime.worker.service import Service
+
+    told = json.dumps({"seconds": seconds, "sockets": 1}).encode("ascii")
+    link.send(native.encode_message(protocol.START, told))
+    Service(application, link, pack).serve()
 
 
 def find_spec(options: Mapping[str, str], environ: MutableMapping[str, str]) -> WorkerSpec:

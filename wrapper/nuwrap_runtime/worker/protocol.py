@@ -18,6 +18,8 @@ from typing import Any, Optional, Union
 HEADER = struct.Struct(">i")
 FRAME_BYTES = 2**31 - 1
 
+Data = Union[bytes, memoryview]
+
 LINE_BYTES = 256 * 1024 * 1024  # of a host of ours; the processor has no limit
 
 # A host's poke after SIGTERM. One that comes just before a system call, or on another thread, only marks Python's
@@ -37,10 +39,15 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the bodies that `data` completes, in order. Raises ProtocolError on a length below 1."""
+    def feed(self, data: Data) -> list[Data]:
+        """Return the bodies that `data` completes, in order; one may be a view of `data`, when that is one.
+
+        Raises ProtocolError on a length below 1.
+        """
+        if not self._buffer and len(data) > HEADER.size and HEADER.unpack_from(data)[0] == len(data) - HEADER.size:
+            return [data[HEADER.size :]]  # one whole frame, as nearly always
         self._buffer += data
-        messages = []
+        messages: list[Data] = []
         while len(self._buffer) >= HEADER.size:
             (size,) = HEADER.unpack_from(self._buffer)
             if size < 1:

@@ -7,7 +7,6 @@ JSON (there: Python's repr).
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import sys
@@ -21,7 +20,7 @@ TEXT, JSON = "text/plain", "application/json"
 
 
 def to_reply(value: Any, event_id: str = "") -> Reply:
-    """Return the reply for what the handler returned; a generator's values are a list by now.
+    """Return the reply for what the handler returned; a generator is for `streams`.
 
     Raises TypeError or ValueError for what no client could read: a data frame, an entity, a status that is none, a
     value that contains itself. The message is for the function's author.
@@ -30,9 +29,9 @@ def to_reply(value: Any, event_id: str = "") -> Reply:
         body, content_type = _body(value[1])
         if not isinstance(value[1], (str, bytes, bytearray, memoryview, type(None))):
             body, content_type = _encode_json(value[1]), JSON
-        return Reply(body, _status(value[0]), content_type, event_id=event_id)
+        return Reply(body, check_status(value[0]), content_type, event_id=event_id)
     _refuse_objects(value)
-    if _is_response(value):
+    if is_response(value):
         return _from_response(value, event_id)
     body, content_type = _body(value)
     return Reply(body, content_type=content_type, event_id=event_id)
@@ -64,36 +63,29 @@ def _carries_response(exc: BaseException) -> bool:
     )
 
 
-def _is_response(value: Any) -> bool:
+def is_response(value: Any) -> bool:
+    """Tell whether the value has what nuclio_sdk.Response has."""
     return not isinstance(value, type) and all(
         hasattr(value, name) for name in ("body", "status_code", "headers", "content_type")
     )
 
 
 def _from_response(response: Any, event_id: str) -> Reply:
-    body = response.body
-    if inspect.isgenerator(body):
-        body = b"".join(_chunk(one) for one in body)
-    text, content_type = _body(body)
+    text, content_type = _body(response.body)
     if content_type != JSON:
-        content_type = response.content_type or TEXT
+        content_type = str(response.content_type or TEXT)
     elif "json" in str(response.content_type):  # such as application/problem+json
-        content_type = response.content_type
+        content_type = str(response.content_type)
     return Reply(
         text,
-        _status(response.status_code),
+        check_status(response.status_code),
         content_type,
         dict(getattr(response, "headers", None) or {}),
         str(getattr(response, "event_id", None) or event_id),
     )
 
 
-def _chunk(item: Any) -> bytes:
-    raw = item.body if _is_response(item) else item
-    return bytes(raw) if isinstance(raw, (bytes, bytearray, memoryview)) else str(raw).encode("utf-8")
-
-
-def _status(status: Any) -> int:
+def check_status(status: Any) -> int:
     """Return the status; 0 stays, the processor makes it 200."""
     if not isinstance(status, int) or isinstance(status, bool):
         raise TypeError(
@@ -117,6 +109,15 @@ def _body(value: Any) -> tuple[Any, str]:
         return _encode_json(value), JSON
     _refuse_objects(value)
     return str(value), TEXT
+
+
+def encode_item(value: Any) -> str:
+    """Return one line of JSON for what a generator yields. Raises TypeError for what is nothing JSON has."""
+    _refuse_objects(value)
+    scalar = getattr(sys.modules.get("numpy"), "generic", ())
+    if not isinstance(value, (dict, list, tuple, int, float)) and not isinstance(value, scalar):
+        raise TypeError(f"a {type(value).__name__} was yielded; yield text, bytes, or what JSON has")
+    return _encode_json(value)
 
 
 def _refuse_objects(value: Any) -> None:

@@ -6,11 +6,14 @@ import os
 import sys
 import traceback
 from types import TracebackType
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.result import Failure
 from nuwrap_runtime.worker.paths import PACKAGE
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.worker.context import Logger
 
 FRAMES = 40
 MESSAGE_CHARACTERS = 20_000
@@ -44,12 +47,25 @@ def exit_code(exc: Optional[BaseException]) -> int:
 def print_traceback(exc: BaseException) -> None:
     """Print the traceback to standard error as Python does, without our frames; nothing when that is closed."""
     try:
-        shown = None if isinstance(exc, SyntaxError) and _is_all_ours(exc) else user_part(exc.__traceback__)
-        lines = traceback.format_exception(type(exc), exc, shown)
-        sys.stderr.write("".join(lines))
+        sys.stderr.write(traceback_text(exc))
         sys.stderr.flush()
     except Exception:  # noqa: BLE001, S110 - closed or replaced by the user's code, whose __str__ may raise too
         pass
+
+
+def traceback_text(exc: BaseException) -> str:
+    """Return the traceback as Python prints it, without our frames. A `__str__` of the user's may raise anything."""
+    shown = None if isinstance(exc, SyntaxError) and _is_all_ours(exc) else user_part(exc.__traceback__)
+    return "".join(traceback.format_exception(type(exc), exc, shown))
+
+
+def log_exception(logger: Logger, exc: BaseException) -> None:
+    """Log the exception as one record: its type and text, and the traceback as a field."""
+    try:
+        text = traceback_text(exc)
+    except Exception:  # noqa: BLE001 - see traceback_text
+        text = ""
+    logger.error_with(f"{_type_name(exc)}: {_message(exc)}", traceback=text)
 
 
 def _is_all_ours(exc: BaseException) -> bool:

@@ -1,0 +1,74 @@
+"""Replies as messages of `nuwrap/1`: whole in one, in a file, or in chunks. Makes the bytes, sends nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Callable
+
+from nuwrap_runtime.worker import native, protocol, replies
+from nuwrap_runtime.worker.protocol import Reply
+
+Piece = tuple[bytes, int]  # a message, and the descriptor that goes with it or -1; who takes it closes that
+
+
+class Encoder:
+    """Replies to messages, with one packer for all of a worker's."""
+
+    def __init__(self, pack: Callable[[Any], bytes]) -> None:
+        self._pack = pack
+
+    def reply(self, reply: Reply) -> list[Piece]:
+        """Return the messages of a whole answer. Raises what its headers' `__str__` raise, ValueError when too long."""
+        fields = native.reply_fields(reply)
+        body = fields[3]
+        if len(body) <= native.INLINE_BYTES:
+            return [(self._message(protocol.REPLY, fields), -1)]
+        fields[3] = None
+        message = self._message(protocol.REPLY, fields)
+        try:
+            return [(message, _body_file(body))]
+        except OSError:  # no such file, or no room in it: through the socket
+            return [*self.head(reply, len(body)), *chunks(body), (native.encode_message(native.END), -1)]
+
+    def head(self, reply: Reply, length: int = -1) -> list[Piece]:
+        """Return the message that begins an answer in chunks."""
+        status, content_type, headers, *_ = native.reply_fields(reply)
+        return [(self._message(native.HEAD, [status, content_type, headers, length]), -1)]
+
+    def _message(self, kind: bytes, fields: list[Any]) -> bytes:
+        payload = self._pack(fields)
+        if len(payload) >= native.MESSAGE_BYTES:
+            raise ValueError(f"the answer's headers have {len(payload)} bytes; allowed: {native.MESSAGE_BYTES}")
+        return native.encode_message(kind, payload)
+
+
+def chunks(data: bytes) -> Iterator[Piece]:
+    """Yield the messages that carry the bytes; none for no bytes."""
+    view = memoryview(data)
+    for start in range(0, len(data), native.CHUNK_BYTES):
+        yield native.encode_message(native.CHUNK, bytes(view[start : start + native.CHUNK_BYTES])), -1
+
+
+def close(pieces: list[Piece]) -> None:
+    """Close the descriptors of messages that are sent, or will not be."""
+    for _, file in pieces:
+        if file >= 0:
+            os.close(file)
+
+
+def _body_file(body: bytes) -> int:
+    file = native.open_body_file()
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(file, view) :]
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def refusal(text: str, request: str, status: int = 500) -> Reply:
+    """Return the reply to what could not be answered at all."""
+    return replies.error_reply(status, text, request)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nuwrap_runtime.errors import LaunchError
-from nuwrap_runtime.launch import API, FIELDS, VARIABLES, Launch, parse_launch
+from nuwrap_runtime.launch import API, FIELDS, SERVE_FIELDS, VARIABLES, Launch, flag_names, parse_launch
 from nuwrap_runtime.schema import did_you_mean, show
 
 DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -18,8 +18,8 @@ def read_launch(flags: Mapping[str, str], environ: Mapping[str, str], *, launch_
     """Return the launch that a start asks for: flags over `NUWRAP_*` variables over the document.
 
     The document is `launch_file`, else `$NUWRAP_LAUNCH` (JSON, or `@FILE`), else made of flags and variables alone.
-    `flags` maps a key of `FIELDS` to its text: plain for a string, JSON for all others. A variable that is empty is
-    not given. Raises LaunchError.
+    `flags` maps a key of `FIELDS`, or one inside as `serve.port`, to its text: plain for a string, JSON for all others.
+    A variable that is empty is not given. Raises LaunchError.
     """
     document = _find_document(launch_file, environ)
     _put(document, {key: environ[name] for name, key in VARIABLES.items() if environ.get(name)})
@@ -33,7 +33,11 @@ def _put(document: dict[str, Any], texts: Mapping[str, str]) -> None:
     if any(key in texts for key in SOURCES):
         for key in SOURCES:
             document.pop(key, None)
-    document.update({key: _parse_text(key, text) for key, text in texts.items()})
+    document.update({key: _parse_text(key, text) for key, text in texts.items() if "." not in key})
+    for key, text in texts.items():
+        if "." in key:
+            name, _, inner = key.partition(".")
+            document[name] = {**document.get(name, {}), inner: _parse_inner(inner, text)}
 
 
 def _find_document(launch_file: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -68,6 +72,12 @@ def _parse_text(key: str, text: str) -> Any:
         raise LaunchError(f"unknown key {key!r}{did_you_mean(key, list(FIELDS))}")
     kind = FIELDS[key].get("type", "string")
     return text if kind == "string" else _parse_json(text, f"{key}: {show(text)}", f"; allowed: JSON of type {kind}")
+
+
+def _parse_inner(key: str, text: str) -> Any:
+    kind = SERVE_FIELDS[key].get("type", "string")
+    flag = flag_names((key,))[key]
+    return text if kind == "string" else _parse_json(text, f"{flag}: {show(text)}", f"; allowed: JSON of type {kind}")
 
 
 def _parse_json(text: str, origin: str, allowed: str = "") -> Any:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping
 
 from nuwrap_runtime.errors import LoadError
+from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import prepare
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.workers import Worker, WorkerEnded
+from nuwrap_runtime.host.workers import Worker
 from nuwrap_runtime.host.workspace import Workspace, socket_folder
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.worker.protocol import ProtocolError, make_event

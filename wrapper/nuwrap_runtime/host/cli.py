@@ -1,4 +1,4 @@
-"""`nuwrap-host`: fetch, prepare, job, exec, check."""
+"""`nuwrap-host`: fetch, prepare, job, serve, exec, check."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from nuwrap_runtime.host.arguments import read_launch
 from nuwrap_runtime.host.process import adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import open_workspace
-from nuwrap_runtime.launch import FIELDS, Launch, flag_names
+from nuwrap_runtime.launch import FIELDS, SERVE_FIELDS, Launch, flag_names
 from nuwrap_runtime.schema import did_you_mean
 
 PR_SET_DUMPABLE = 4
+
+SERVE_FLAGS: Mapping[str, str] = flag_names(tuple(SERVE_FIELDS))
 
 Action = Callable[[Launch, Report, Sequence[str]], int]
 
@@ -60,11 +62,13 @@ def hide_environment() -> None:
 
 def _command(argv: Sequence[str]) -> int:
     options, command = _parse(argv)
-    flags = {key: value for key, value in vars(options).items() if key in FIELDS and value is not None}
+    keys = {*FIELDS, *(f"serve.{key}" for key in SERVE_FLAGS)}
+    flags = {key: value for key, value in vars(options).items() if key in keys and value is not None}
     launch = read_launch(flags, os.environ, launch_file=options.launch or "")
     launch = replace(launch, run=launch.run or str(uuid.uuid4()))
     folder = credentials.secrets_folder(os.environ)
-    report = Report(json_lines=options.json, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
+    json_lines = options.json or (options.command == "serve" and not options.text and not sys.stderr.isatty())
+    report = Report(json_lines=json_lines, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
     try:
         return ACTIONS[options.command](launch, report, command)
     except NuwrapError as exc:
@@ -96,18 +100,27 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         one = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         one.add_argument("--launch", metavar="FILE", help="the launch document; else $NUWRAP_LAUNCH")
         one.add_argument("--json", action="store_true", help="report phases and logs as JSON lines")
+        if name == "serve":
+            _add_serve_flags(one)
         for key, flag in flag_names().items():
             kind = "TEXT" if FIELDS[key].get("type", "string") == "string" else "JSON"
             one.add_argument(flag, dest=key, metavar=kind, help=str(FIELDS[key]["description"]))
     options, unknown = parser.parse_known_args(list(own))
     if unknown:
-        near = did_you_mean(unknown[0].partition("=")[0], ["--launch", "--json", *flag_names().values()])
+        known = ["--launch", "--json", *flag_names().values(), *SERVE_FLAGS.values()]
+        near = did_you_mean(unknown[0].partition("=")[0], known)
         parser.error(f"unknown argument {unknown[0]!r}{near}")
     if options.command == "exec" and not rest:
         parser.error("exec needs a command after --, as in: nuwrap-host exec -- processor --config F")
     if options.command != "exec" and rest:
         parser.error(f"{options.command} takes no command after --")
     return options, list(rest)
+
+
+def _add_serve_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", action="store_true", help="log for a person; else JSON lines, but on a terminal")
+    for key, flag in SERVE_FLAGS.items():
+        parser.add_argument(flag, dest=f"serve.{key}", metavar="JSON", help=str(SERVE_FIELDS[key]["description"]))
 
 
 def _fetch(launch: Launch, report: Report, _command: Sequence[str]) -> int:
@@ -128,6 +141,12 @@ def _job(launch: Launch, report: Report, _command: Sequence[str]) -> int:
     from nuwrap_runtime.host.job import run_job
 
     return run_job(launch, os.environ, report)
+
+
+def _serve(launch: Launch, report: Report, _command: Sequence[str]) -> int:
+    from nuwrap_runtime.host.service.serve import serve
+
+    return serve(launch, os.environ, report)
 
 
 def _exec(launch: Launch, report: Report, command: Sequence[str]) -> int:
@@ -163,6 +182,7 @@ COMMANDS: Mapping[str, tuple[Action, str]] = {
     "fetch": (_fetch, "get the code into $NUWRAP_WORK and leave a record of it"),
     "prepare": (_prepare, "fetch, install the requirements, write the worker spec"),
     "job": (_job, "prepare, call the function once, write the result document"),
+    "serve": (_serve, "prepare, then serve the function over HTTP until SIGTERM"),
     "exec": (_exec, "prepare, then become the command after --"),
     "check": (_check, "prepare, load the function and print its signature as JSON; nothing is called"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import time
@@ -12,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Optional
 
 from nuwrap_runtime.errors import NuwrapError, OutputsError, PlatformError, Stopped
+from nuwrap_runtime.host.endings import EXIT_CODES, WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared, prepare
-from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.report import Report, datetime_now
 from nuwrap_runtime.host.results import OUTPUTS, RESULT, open_outputs, output_folder, write_result
 from nuwrap_runtime.host.sources import shown
-from nuwrap_runtime.host.workers import EXIT_CODES, TimedOut, Worker, WorkerEnded
+from nuwrap_runtime.host.workers import TimedOut, Worker
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder, undisturbed
 from nuwrap_runtime.journal import Journal
 from nuwrap_runtime.launch import Launch
@@ -37,7 +37,7 @@ class Outcome:
 
 def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     """Run the launch to its end and return the exit code; the result document is written whatever happens."""
-    started = _now()
+    started = datetime_now()
     folder = output_folder(launch)
     open_outputs(folder, launch.run)  # what is another run's stays as it is: no result is written there
     prepared: Optional[Prepared] = None
@@ -155,7 +155,7 @@ def _result(
         failure=outcome.failure,
         seconds={**report.seconds, "total": report.total()},
         started=started,
-        finished=_now(),
+        finished=datetime_now(),
         warnings=report.warnings,
     )
     if not prepared:
@@ -197,7 +197,3 @@ def _misplaced(folder: str, outputs: Mapping[str, Mapping[str, Any]]) -> list[st
         if output["path"] and (not is_file or os.path.islink(path)):
             wrong.append(name)
     return wrong
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

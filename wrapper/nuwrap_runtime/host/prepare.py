@@ -78,7 +78,14 @@ def _empty_source(workspace: Workspace) -> None:
 
 
 def prepare(
-    launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report, *, mode: str, outputs: str = ""
+    launch: Launch,
+    workspace: Workspace,
+    environ: Mapping[str, str],
+    report: Report,
+    *,
+    mode: str,
+    outputs: str = "",
+    reply_form: str = "nuclio",
 ) -> Prepared:
     """Fetch, install, and write the worker spec; what can be refused without fetching is refused first."""
     from nuwrap_runtime.host.requirements import check_requirements, ensure_environment
@@ -96,7 +103,7 @@ def prepare(
             detail.append(f"{count} package{'s' if count != 1 else ''}, {where}")
     else:
         made = ensure_environment(launch, environ, "", say=report.note)
-    spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs)
+    spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs, reply_form=reply_form)
     write_whole(workspace.worker_spec, spec.dump())
     return Prepared(
         python=made.python,
@@ -185,7 +192,7 @@ def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, 
 
 
 def _worker_spec(
-    launch: Launch, checkout: Checkout, environ: Mapping[str, str], *, mode: str, outputs: str
+    launch: Launch, checkout: Checkout, environ: Mapping[str, str], *, mode: str, outputs: str, reply_form: str
 ) -> WorkerSpec:
     return WorkerSpec(
         root=checkout.root,
@@ -203,6 +210,7 @@ def _worker_spec(
         function=launch.function,
         run=launch.run,
         secrets=credentials.secrets_folder(environ),
+        reply_form=reply_form,
         concurrency=launch.concurrency,
         pythonpath=environ.get("PYTHONPATH", ""),
     )

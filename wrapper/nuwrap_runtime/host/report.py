@@ -5,12 +5,13 @@ With `json_lines` each line is one JSON object, `{"event": "phase" | "log" | "no
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable
 
 from nuwrap_runtime.host.process import mask, mask_all
 
@@ -18,18 +19,26 @@ from nuwrap_runtime.host.process import mask, mask_all
 class Report:
     """The running account of one start: seconds of each phase, warnings, and their lines."""
 
-    def __init__(self, *, json_lines: bool = False, secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        json_lines: bool = False,
+        secrets: Sequence[str] = (),
+        on_phase: Callable[[str], None] = lambda _phase: None,
+    ) -> None:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.secrets = tuple(secrets)
         self.phase = "launch"
-        self._json = json_lines
+        self.on_phase = on_phase
+        self.is_json = json_lines
         self._begin = time.perf_counter()
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[list[str]]:
         """Time a phase; what the body puts into the list is the line's detail."""
         self.phase = phase
+        self.on_phase(phase)
         begin = time.perf_counter()
         detail: list[str] = []
         try:
@@ -62,10 +71,18 @@ class Report:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Print a record of the user's `context.logger`."""
-        fields = record.get("with") or {}
+        fields = dict(record.get("with") or {})
+        traceback = fields.pop("traceback", "")
+        if record.get("request_id"):
+            fields["request_id"] = record["request_id"]
         more = f"  {json.dumps(fields, ensure_ascii=False)}" if fields else ""
+        more += f"\n{str(traceback).rstrip()}" if traceback else ""
         text = f"[{record.get('level', 'info')}] {record.get('message', '')}{more}"
         self._print({**record, "event": "log"}, text)
+
+    def tell(self, event: str, text: str, **fields: Any) -> None:
+        """Print what happened to a service: the text for a person, text and fields for a machine."""
+        self._print({"event": event, "message": text, **fields}, text)
 
     def error(self, text: str) -> None:
         """Print why the start ends."""
@@ -76,14 +93,20 @@ class Report:
         return round(time.perf_counter() - self._begin, 4)
 
     def _print(self, record: Mapping[str, Any], text: str) -> None:
-        if self._json:  # masked before JSON escapes what is in a secret
-            line = json.dumps(mask_all(record, self.secrets), default=repr)
+        if self.is_json:  # masked before JSON escapes what is in a secret
+            stamped = {"datetime": datetime_now(), **record}
+            line = json.dumps(mask_all(stamped, self.secrets), default=repr)
         else:
             line = "nuwrap  " + plain(mask(text, self.secrets))
         try:
             sys.stderr.write(line + "\n")
         except (OSError, ValueError, AttributeError):  # nobody listens any more, or never did; the run goes on
             pass
+
+
+def datetime_now() -> str:
+    """Return the moment as a log record has it: ISO 8601, UTC, milliseconds."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def plain(text: str) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from nuwrap_runtime.errors import PlatformError, Stopped
+from nuwrap_runtime.host import endings
+from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import die_with_parent, kill_group, kill_orphans
 from nuwrap_runtime.result import SCHEMA, Failure
@@ -24,19 +26,12 @@ MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 POLL_SECONDS = 0.05  # only where there is no pidfd (macOS)
 READ_BYTES = 256 * 1024
 WAKE_SECONDS = 0.2
+FILES = 65536
 END_SECONDS = 5.0  # from the end of its event socket to the end of the process
 
 
 class TimedOut(Exception):
     """The worker did not answer within the time of one call."""
-
-
-@dataclass(frozen=True)
-class WorkerEnded(Exception):
-    """The worker ended without the answer that was waited for."""
-
-    failure: Failure
-    exit_code: int
 
 
 class Worker:
@@ -58,7 +53,8 @@ class Worker:
         self._lines: list[tuple[bytes, bytes]] = []
         self._pack = msgpack.load()[0]
         self._listeners = [_listen(os.path.join(folder, name)) for name in ("e", "c")]
-        self._process = _start(prepared, folder, stdout)
+        sockets = {"event": os.path.join(folder, "e"), "control": os.path.join(folder, "c")}
+        self._process = start_worker(prepared, sockets, stdout=stdout)
         self._pidfd = _pidfd(self._process.pid)
         self._event: Optional[socket.socket] = None
         self._control: Optional[socket.socket] = None
@@ -226,19 +222,7 @@ class Worker:
         went_on = not self._has_exited()
         kill_group(self.pid)
         code = self._process.wait()
-        if went_on:
-            message = (
-                "the function's process closed its connection to nuwrap and went on (os.closerange?); it was killed"
-            )
-            return WorkerEnded(Failure(phase=self.phase, type="WorkerLost", message=message), 9)
-        if self._failure:
-            return WorkerEnded(self._failure, EXIT_CODES.get(self._failure.phase, 5))
-        if code == 128 + signal.SIGTERM:  # its exit code after the user's `finally` blocks
-            code = -signal.SIGTERM
-        if code < 0:
-            return WorkerEnded(_killed(self.phase, -code), 128 - code)
-        message = f"the function's process ended by itself with exit code {code}, without an answer (os._exit?)"
-        return WorkerEnded(Failure(phase=self.phase, type="WorkerExited", message=message, exit=code), 9)
+        return endings.lost(self.phase) if went_on else endings.ended(self.phase, code, self._failure)
 
     def _has_exited(self) -> bool:
         """Tell whether the process is over, without reaping it where the system can (its number stays taken)."""
@@ -272,9 +256,6 @@ class Worker:
             self._process.send_signal(number)
 
 
-EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
-
-
 def _listen(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
@@ -289,11 +270,20 @@ def _receive(peer: socket.socket) -> bytes:
         return b""
 
 
-def _start(prepared: Prepared, folder: str, stdout: Optional[int]) -> subprocess.Popen[bytes]:
+def start_worker(
+    prepared: Prepared, sockets: Mapping[str, str], *, number: int = 0, stdout: Optional[int] = None
+) -> subprocess.Popen[bytes]:
+    """Start the worker's process; `sockets` are `event` and, for the processor's form, `control`.
+
+    It gets the limit on open files that this process was started with. Raises PlatformError.
+    """
     argv = [prepared.python, "-u", MAIN, "--handler", prepared.spec.handler]
-    argv += ["--event-socket-path", os.path.join(folder, "e"), "--control-socket-path", os.path.join(folder, "c")]
-    argv += ["--platform-kind", "local", "--namespace", "", "--worker-id", "0", "--trigger-kind", prepared.spec.mode]
-    argv += ["--trigger-name", prepared.spec.mode, "--decode-event-strings", "--worker-spec", prepared.spec_path]
+    for name, path in sockets.items():
+        argv += [f"--{name}-socket-path", path]
+    argv += ["--platform-kind", "local", "--namespace", "", "--worker-id", str(number)]
+    kind = "http" if prepared.spec.mode == "event" else prepared.spec.mode
+    argv += ["--trigger-kind", kind, "--trigger-name", kind, "--decode-event-strings"]
+    argv += ["--worker-spec", prepared.spec_path]
     try:
         return subprocess.Popen(
             argv,
@@ -302,10 +292,37 @@ def _start(prepared: Prepared, folder: str, stdout: Optional[int]) -> subprocess
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             start_new_session=True,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509 - the host has no threads
+            preexec_fn=in_worker(),  # noqa: PLW1509 - the host has no threads
         )
     except OSError as exc:
         raise PlatformError(f"cannot start the interpreter {prepared.python!r}: {exc.strerror}") from exc
+
+
+_own_limit: list[tuple[int, int]] = []
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may: each connection is one. Its workers keep the limit as it was."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _own_limit[:] = [(soft, hard)]
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def in_worker() -> Optional[Callable[[], None]]:
+    """Return what a worker's process calls before it becomes the interpreter."""
+    die = die_with_parent()
+    limits = list(_own_limit)
+    if not limits:
+        return die
+
+    def prepare_child() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits[0])
+        if die:
+            die()
+
+    return prepare_child
 
 
 def _pidfd(pid: int) -> int:
@@ -313,12 +330,3 @@ def _pidfd(pid: int) -> int:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):  # not Linux, an old kernel, or a sandbox that has not this call
         return -1
-
-
-def _killed(phase: str, number: int) -> Failure:
-    known = {one.value: one.name for one in signal.Signals}
-    name = known.get(number, f"signal {number}")
-    message = f"the function's process was killed by {name}, which nuwrap did not send"
-    if number == signal.SIGKILL:
-        message += "; most likely it ran out of memory"
-    return Failure(phase=phase, type="WorkerKilled", message=message, signal=name)

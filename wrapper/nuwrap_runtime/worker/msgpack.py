@@ -16,7 +16,7 @@ _NAME = "msgpack"
 _kept: list[Any] = []
 
 
-def load() -> tuple[Callable[[Any], bytes], Callable[..., Any]]:
+def load() -> tuple[Callable[..., bytes], Callable[..., Any]]:
     """Return `packb` and `unpackb` of our own copy; the pure one serves an ABI that we have no build for.
 
     Raises ImportError when there is none at all, as in a bare wheel without the tree (`host/tree.py` makes it).

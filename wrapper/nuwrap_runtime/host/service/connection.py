@@ -1,0 +1,384 @@
+"""One connection of HTTP/1.1: requests in, in their order answers out, with limits on size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+from nuwrap_runtime.host.service.answers import error_body
+from nuwrap_runtime.host.service.exchange import JSON, Exchange, Refusal
+from nuwrap_runtime.host.service.parsers import BadRequest, Head, Parser, new_parser
+from nuwrap_runtime.host.service.requests import Request, check_request, make_id
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.host.service.gateway import Gateway
+
+NEVER = float("inf")
+SMALL_BODY = 64 * 1024  # of a refused request: read to its end, so that the connection can stay
+WRITE_SECONDS = 60.0  # for what is written, 256 KiB at most, to be taken by the client
+LINGER_SECONDS = 10.0  # for a client to stop sending after an answer that came early
+BYTES_A_SECOND = 1024  # least that a body must come with, after `read_timeout_s`
+FILE_BYTES = 64 * 1024
+SENDFILE_BYTES = 1024 * 1024
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HttpConnection(asyncio.BufferedProtocol):
+    """A client's connection. At most one request is under way; those behind it wait, their bytes bounded."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser: Optional[Parser] = None
+        self._incoming: Optional[Exchange] = None
+        self._active: Optional[Exchange] = None
+        self._waiting: deque[Exchange] = deque()
+        self._error: Optional[BadRequest] = None  # to be answered when all before it is
+        self._is_deaf = False  # what still comes is thrown away
+        self._is_closing = False  # after the answer under way
+        self._is_advancing = False
+        self._is_paused = False
+        self._has_eof = False
+        self._file: Optional[tuple[Exchange, int, int, int]] = None
+        self._in_head = False
+        self._body_began = 0.0
+        self.deadline = NEVER
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=0)  # so that each write that is not taken at once pauses us
+        self._gateway.connections.add(self)
+        if len(self._gateway.connections) > self._gateway.limits.max_connections:
+            self._refuse_all(BadRequest(503, "too many connections are open"))
+        else:
+            self._wait_for_head(self._gateway.limits.read_timeout_s)
+
+    def connection_lost(self, _exc: Optional[Exception]) -> None:
+        """See asyncio."""
+        self._gateway.connections.discard(self)
+        self.deadline = NEVER
+        if self._file:
+            os.close(self._file[1])
+            self._file = None
+        for exchange in (self._active, self._incoming, *self._waiting):
+            if exchange:
+                exchange.gone()
+                self._release(exchange)
+        self._active = self._incoming = None
+        self._waiting.clear()
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """See asyncio. All connections read into one buffer: what is read is taken at once."""
+        return self._gateway.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio."""
+        if self._is_deaf:
+            return
+        if self._parser is None:
+            self._parser = new_parser(self, self._gateway.library)
+        try:
+            self._parser.feed(self._gateway.buffer[:nbytes])
+        except BadRequest as exc:
+            self._refuse_all(exc)
+            return
+        if self._active is None and not self._is_deaf:
+            self._await_more()
+        elif self._waiting:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """See asyncio. A client that closed its half still gets its answer; one that is gone altogether says so.
+
+        A 100 (Continue), which every client must skip (RFC 9110, 15.2), makes the system of a client that is gone
+        answer with a reset: `look` sees it then.
+        """
+        self._has_eof = True
+        if self._active is None or self._is_deaf:
+            return False
+        if self._active.request.version == "1.1" and not self._active.status and not self._file:
+            self._transport.write(CONTINUE)
+        return True
+
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        self._is_paused = True
+        self.deadline = self._gateway.now() + WRITE_SECONDS
+        if self._active and self._active.is_streaming:
+            self._active.on_flow(True)  # noqa: FBT003 - asyncio's two calls in one
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        self._is_paused = False
+        if self._active:
+            self.deadline = NEVER
+        if self._file:
+            self._pump_file()
+        elif self._active and self._active.is_streaming:
+            self._active.on_flow(False)  # noqa: FBT003
+
+    # What the parser calls
+
+    def on_head(self, head: Head) -> None:
+        """Decide on a request by its head."""
+        request = check_request(head)
+        exchange = self._incoming = Exchange(self, request)
+        if request.length > self._gateway.limits.max_body_bytes:
+            exchange.refusal = self._too_large()
+        else:
+            exchange.refusal = self._gateway.application.admit(exchange)
+            exchange.is_admitted = exchange.refusal is None
+        self._body_began = self._gateway.now() if request.has_body else 0.0
+        if self._active is None and not self._waiting:
+            self._answer_head(exchange)
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body of the request under way."""
+        exchange = self._incoming
+        if self._is_deaf or exchange is None or exchange.refusal:
+            return
+        if exchange.body.size + len(data) <= self._gateway.limits.max_body_bytes:
+            try:
+                exchange.body.add(data)
+            except OSError as exc:
+                exchange.refusal = Refusal(503, f"there is no room for the body: {exc.strerror}", may_retry=True)
+        else:
+            exchange.refusal = self._too_large()
+        if exchange.refusal:
+            self._release(exchange)
+            if self._active is None and not self._waiting:
+                self._answer_early(exchange)
+
+    def on_end(self) -> None:
+        """Take a request that is whole."""
+        exchange, self._incoming = self._incoming, None
+        if self._is_deaf or exchange is None:
+            return
+        self._waiting.append(exchange)
+        self._advance()
+
+    # What an exchange calls
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer under way."""
+        self._transport.write(data)
+
+    def send_file(self, exchange: Exchange, fd: int, size: int) -> None:
+        """Send a file as the answer's body, from the kernel straight to the socket where the system can."""
+        self._file = (exchange, fd, 0, size)
+        self._pump_file()
+
+    def answered(self, exchange: Exchange) -> None:
+        """Go on after an answer that is whole."""
+        self._active = None
+        self._release(exchange)
+        if self._transport.is_closing():
+            return
+        if self._is_closing or not self._is_kept(exchange.request):
+            self._close()
+            return
+        self._advance()
+
+    def break_off(self, *, is_plain: bool) -> None:
+        """Close at once; where only the end of the connection ends a body, by a reset, so that it shows."""
+        if is_plain:
+            linger = struct.pack("ii", 1, 0)
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def close_after_answer(self) -> None:
+        """Take no further request: the answer under way ends with the connection."""
+        self._is_closing = True
+
+    def connection_lines(self, request: Request) -> list[str]:
+        """Return the head's lines on what comes after this answer."""
+        if not self._is_kept(request) or self._is_closing:
+            return ["Connection: close"]
+        return ["Connection: keep-alive"] if request.version == "1.0" else []
+
+    # What the gateway calls
+
+    def look(self, now: float) -> None:
+        """Act on a deadline that is over, and on a client that is gone."""
+        if (
+            self._has_eof
+            and self._active
+            and self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        ):
+            self._transport.abort()
+        if now < self.deadline:
+            return
+        self.deadline = NEVER
+        if self._is_paused or self._is_deaf or (self._incoming is None and not self._in_head):
+            self._transport.abort() if self._is_paused else self._transport.close()
+        else:
+            self._refuse_all(BadRequest(408, "the request did not come in time"))
+
+    def close_if_idle(self) -> None:
+        """Close a connection that nothing is under way on."""
+        if not (self._active or self._waiting or self._incoming or self._in_head or self._is_paused):
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close whatever is under way."""
+        self._transport.abort()
+
+    # Inside
+
+    def _advance(self) -> None:
+        """Begin with the requests that are whole, one after the other; in a loop, since an answer may come at once."""
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        while self._active is None and self._waiting and not self._transport.is_closing():
+            exchange = self._active = self._waiting.popleft()
+            self.deadline = NEVER
+            if exchange.refusal:
+                self._answer_refusal(exchange)
+            else:
+                self._gateway.application.submit(exchange)
+        self._is_advancing = False
+        if self._active is None and not self._transport.is_closing():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._error:
+            self._refuse_all(self._error)
+            return
+        if self._has_eof:
+            self._close()
+            return
+        self._transport.resume_reading()
+        if self._incoming:
+            self._answer_head(self._incoming)
+        if not self._is_deaf:
+            self._await_more()
+
+    def _answer_head(self, exchange: Exchange) -> None:
+        """Say at once what a client may wait for before it sends the body."""
+        length = exchange.request.length
+        if exchange.refusal and (exchange.owes_continue or length < 0 or length > SMALL_BODY):
+            self._answer_early(exchange)
+        elif exchange.owes_continue and not exchange.refusal:
+            exchange.owes_continue = False
+            self._transport.write(CONTINUE)
+
+    def _answer_early(self, exchange: Exchange) -> None:
+        """Answer a request whose body is still to come, and throw that away."""
+        self._incoming, self._active = None, exchange
+        self._is_closing = True
+        self._answer_refusal(exchange)
+
+    def _answer_refusal(self, exchange: Exchange) -> None:
+        refusal = exchange.refusal
+        if refusal:
+            self._gateway.application.refused(refusal.status)
+            exchange.error(refusal.status, refusal.message, may_retry=refusal.may_retry)
+
+    def _refuse_all(self, error: BadRequest) -> None:
+        """Answer what is no request, after all that is under way, and take nothing any more."""
+        self._is_deaf = True
+        if self._active or self._waiting:
+            self._error = error
+            return
+        request_id = self._incoming.request.id if self._incoming else make_id()
+        if self._incoming:
+            self._release(self._incoming)
+            self._incoming = None
+        self._error = None
+        self._gateway.application.refused(error.status)
+        self._transport.write(_error_answer(error, request_id))
+        self._close()
+
+    def _close(self) -> None:
+        """Close when all is written. What a client is still sending is read for a while, else it may lose the answer.
+
+        Closing a socket with unread bytes makes the system send a reset, which overtakes the answer.
+        """
+        self._is_deaf = True
+        if self._has_eof or (self._incoming is None and (self._parser is None or self._parser.is_idle)):
+            self._transport.close()
+            return
+        if self._incoming:
+            self._release(self._incoming)
+            self._incoming = None
+        self._transport.resume_reading()
+        self._transport.write_eof()
+        self.deadline = self._gateway.now() + LINGER_SECONDS
+
+    def _await_more(self) -> None:
+        """Set how long the connection may stay as it is."""
+        limits, now = self._gateway.limits, self._gateway.now()
+        if self._incoming:
+            self._in_head = False
+            received = self._incoming.body.size
+            least = self._body_began + limits.read_timeout_s + received / BYTES_A_SECOND
+            self.deadline = min(now + limits.read_timeout_s, least)
+        elif self._parser is None or self._parser.is_idle:
+            self._wait_for_head(limits.keep_alive_s)
+        elif not self._in_head:
+            self._in_head = True
+            self.deadline = now + limits.read_timeout_s
+
+    def _wait_for_head(self, seconds: float) -> None:
+        self._in_head = False
+        self.deadline = self._gateway.now() + seconds
+
+    def _is_kept(self, request: Request) -> bool:
+        return request.is_kept_alive and not self._gateway.is_draining and not self._has_eof
+
+    def _release(self, exchange: Exchange) -> None:
+        exchange.body.close()
+        if exchange.is_admitted:
+            exchange.is_admitted = False
+            self._gateway.application.closed(exchange)
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            413, f"the body is larger than {self._gateway.limits.max_body_bytes} bytes (serve.max_body_bytes)"
+        )
+
+    def _pump_file(self) -> None:
+        if not self._file:
+            return
+        exchange, fd, offset, size = self._file
+        while offset < size and not self._is_paused and not self._transport.is_closing():
+            sent = self._send_some(fd, offset, size - offset)
+            if not sent:
+                break
+            offset += sent
+        self._file = (exchange, fd, offset, size)
+        if self._is_paused or self._transport.is_closing():
+            return
+        self._file = None
+        os.close(fd)
+        exchange.file_sent(is_whole=offset == size)
+
+    def _send_some(self, fd: int, offset: int, left: int) -> int:
+        """Send bytes of the file and return how many; 0 when it has fewer than was said."""
+        if hasattr(os, "sendfile") and not self._transport.get_write_buffer_size():
+            target: Any = self._transport.get_extra_info("socket")
+            try:
+                return os.sendfile(target.fileno(), fd, offset, min(left, SENDFILE_BYTES))
+            except OSError:  # full: the transport waits for room, with a piece of its own; gone: it says so itself
+                pass
+        data = os.pread(fd, min(left, FILE_BYTES), offset)
+        self._transport.write(data)
+        return len(data)
+
+
+def _error_answer(error: BadRequest, request_id: str) -> bytes:
+    from nuwrap_runtime.host.service.answers import encode_head
+
+    body = error_body(error.message, request_id)
+    framing = [f"Content-Length: {len(body)}", "Connection: close"]
+    return encode_head(error.status, JSON, {}, request_id, framing) + body

@@ -1,0 +1,199 @@
+"""One request and its one answer: what an application gets from a connection, and how it answers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
+
+from nuwrap_runtime.host.service.answers import (
+    NO_BODY,
+    RETRY_SECONDS,
+    BadHeader,
+    Headers,
+    encode_head,
+    error_body,
+)
+from nuwrap_runtime.host.service.bodies import Body
+from nuwrap_runtime.host.service.requests import Request
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.host.service.connection import HttpConnection
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not taken: status and message; `may_retry` adds Retry-After."""
+
+    status: int
+    message: str
+    may_retry: bool = False
+
+
+class Application(Protocol):
+    """Who answers a connection's requests."""
+
+    def admit(self, exchange: Exchange, /) -> Optional[Refusal]:
+        """Tell, once the head is here, why the request is not taken; None takes it."""
+
+    def submit(self, exchange: Exchange, /) -> None:
+        """Answer the request, whose body is whole now: later, or at once."""
+
+    def closed(self, exchange: Exchange, /) -> None:
+        """Hear that an admitted exchange is over: answered whole, broken off, or its client gone."""
+
+    def refused(self, status: int, /) -> None:
+        """Hear that something was answered with an error without an exchange that was admitted."""
+
+
+def _nothing(*_arguments: object) -> None:
+    return None
+
+
+class Exchange:
+    """A request and its answer. `on_gone` is called when the client left first, `on_flow(is_paused)` while streaming.
+
+    Exactly one of `reply`, `reply_file`, `stream … end` is the answer; after `is_over` each of them does nothing.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_is_chunked",
+        "_is_mute",
+        "_left",
+        "body",
+        "is_admitted",
+        "is_over",
+        "is_streaming",
+        "note",
+        "on_flow",
+        "on_gone",
+        "owes_continue",
+        "refusal",
+        "request",
+        "status",
+    )
+
+    def __init__(self, connection: HttpConnection, request: Request) -> None:
+        self._connection = connection
+        self.request = request
+        self.body = Body()
+        self.refusal: Optional[Refusal] = None
+        self.owes_continue = request.expects_continue
+        self.is_admitted = False
+        self.is_over = False
+        self.is_streaming = False
+        self.status = 0
+        self.note: object = None  # whatever the application keeps with it
+        self.on_gone: Callable[[], None] = _nothing
+        self.on_flow: Callable[[bool], None] = _nothing
+        self._is_chunked = False
+        self._is_mute = False  # HEAD, 204, 304: no byte of a body goes out
+        self._left = -1
+
+    def reply(self, status: int, content_type: str, headers: Headers, body: bytes) -> None:
+        """Answer with a whole body. Raises BadHeader; nothing has been sent then."""
+        if self.is_over:
+            return
+        head = self._head(status, content_type, headers, len(body))
+        self._connection.write(head if self._is_mute else head + body)
+        self._close()
+
+    def reply_file(self, status: int, content_type: str, headers: Headers, file: tuple[int, int]) -> None:
+        """Answer with the file (descriptor, size), which is closed in the end. Raises BadHeader, file closed."""
+        fd, size = file
+        try:
+            if self.is_over:
+                os.close(fd)
+                return
+            head = self._head(status, content_type, headers, size)
+        except BadHeader:
+            os.close(fd)
+            raise
+        self._connection.write(head)
+        if self._is_mute:
+            os.close(fd)
+            self._close()
+        else:
+            self._connection.send_file(self, fd, size)
+
+    def error(self, status: int, message: str, *, may_retry: bool = False) -> None:
+        """Answer with our JSON of an error, or break off an answer that has begun."""
+        if self.is_streaming:
+            self.break_off()
+            return
+        headers = {"Retry-After": RETRY_SECONDS} if may_retry else {}
+        self.reply(status, JSON, headers, error_body(message, self.request.id))
+
+    def stream(self, status: int, content_type: str, headers: Headers, length: int) -> None:
+        """Begin an answer whose body comes in chunks; `length` is -1 when it is not known. Raises BadHeader."""
+        if self.is_over:
+            return
+        is_old = self.request.version == "1.0"
+        if length < 0 and is_old:
+            self._connection.close_after_answer()
+        head = self._head(status, content_type, headers, length)
+        self.is_streaming = True
+        self._is_chunked = length < 0 and not is_old
+        self._left = length
+        self._connection.write(head)
+
+    def chunk(self, data: bytes) -> None:
+        """Send a piece of a streamed body."""
+        if self.is_over or self._is_mute or not data:
+            return
+        if self._left >= 0:
+            data = data[: self._left]
+            self._left -= len(data)
+        self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+    def end(self) -> None:
+        """End a streamed answer; one that is shorter than its length is broken off."""
+        if self.is_over:
+            return
+        if self._left > 0 and not self._is_mute:
+            self.break_off()
+            return
+        if self._is_chunked and not self._is_mute:
+            self._connection.write(b"0\r\n\r\n")
+        self._close()
+
+    def break_off(self) -> None:
+        """Close the connection so that the client sees that the answer is not whole."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self._connection.break_off(is_plain=not self._is_chunked and self._left < 0)
+
+    def gone(self) -> None:
+        """Take note that the connection is lost."""
+        was_over, self.is_over = self.is_over, True
+        if not was_over:
+            self.on_gone()
+
+    def file_sent(self, *, is_whole: bool) -> None:
+        """Take note that the file of `reply_file` is sent, or could not be."""
+        if is_whole:
+            self._close()
+        else:
+            self.break_off()
+
+    def _head(self, status: int, content_type: str, headers: Headers, length: int) -> bytes:
+        status = status or 200
+        framing = []
+        if status not in NO_BODY:
+            if length >= 0:
+                framing.append(f"Content-Length: {length}")
+            elif self.request.version != "1.0":
+                framing.append("Transfer-Encoding: chunked")
+        framing += self._connection.connection_lines(self.request)
+        head = encode_head(status, content_type, headers, self.request.id, framing)
+        self.status = status
+        self._is_mute = self.request.method == "HEAD" or status in NO_BODY
+        return head
+
+    def _close(self) -> None:
+        self.is_over = True
+        self._connection.answered(self)

@@ -1,0 +1,304 @@
+"""The workers of a service and the requests that wait for them: who gets which, and what is done when one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.endings import WorkerEnded
+from nuwrap_runtime.host.prepare import Prepared
+from nuwrap_runtime.host.process import reap_adopted
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.service.calls import Call
+from nuwrap_runtime.host.service.exchange import Exchange, Refusal
+from nuwrap_runtime.host.service.metrics import Metrics, PoolState, WorkerState
+from nuwrap_runtime.host.service.parsers import BadRequest
+from nuwrap_runtime.host.service.requests import make_event
+from nuwrap_runtime.host.service.served import Owner, ServedWorker, Slot
+from nuwrap_runtime.launch import Launch
+
+CLIENT_GONE = 499  # as nginx counts it
+FAILED_STARTS = 5  # in a row, with no worker left: then the service ends
+LONGEST_PAUSE = 30.0
+FIRST_PAUSE = 0.25
+
+
+class Pool(Owner):
+    """A service's workers. `on_ready` is called when the first can take calls, `on_failed` when there will be none."""
+
+    def __init__(self, launch: Launch, prepared: Prepared, folder: str, report: Report, metrics: Metrics) -> None:
+        self.timeout_s = launch.timeout_s
+        self.description: Optional[Mapping[str, Any]] = None
+        self.in_flight = 0
+        self.on_ready: Callable[[], None] = lambda: None
+        self.on_failed: Callable[[WorkerEnded], None] = lambda _end: None
+        self.on_quiet: Callable[[], None] = lambda: None
+        self._launch = launch
+        self._prepared = prepared
+        self._folder = folder
+        self._report = report
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._workers: dict[int, ServedWorker] = {}
+        self._idle: deque[Slot] = deque()
+        self._waiting: deque[Call] = deque()
+        self._serial = 0
+        self.was_connected = False  # some worker came as far as our code
+        self.was_ready = False
+        self._is_stopping = False
+        self._failed_starts = 0
+        self._useless = 0  # workers in a row that ended without an answer
+        self._paused_until = 0.0
+
+    # An application of the gateway
+
+    def admit(self, _exchange: Exchange) -> Optional[Refusal]:
+        """See `Application.admit`."""
+        if self.in_flight >= self._launch.serve.max_inflight:
+            return Refusal(429, f"{self.in_flight} requests are under way (serve.max_inflight)", may_retry=True)
+        if not any(worker.is_ready for worker in self._workers.values()) and self._paused_until > self._now():
+            return Refusal(503, "no worker is there; one is started again soon", may_retry=True)
+        self.in_flight += 1
+        return None
+
+    def submit(self, exchange: Exchange) -> None:
+        """See `Application.submit`."""
+        call = Call(self, exchange, self._now())
+        exchange.note = call
+        while self._idle:
+            slot = self._idle.popleft()
+            if slot.worker.is_usable:
+                self._give(call, slot)
+                return
+        self._waiting.append(call)
+
+    def closed(self, exchange: Exchange) -> None:
+        """See `Application.closed`."""
+        self.in_flight -= 1
+        call = exchange.note
+        now = self._now()
+        status = exchange.status or CLIENT_GONE
+        if isinstance(call, Call):
+            queued = (call.begun or now) - call.submitted
+            self._metrics.observe(status, now - call.submitted, queued)
+            if self._launch.serve.access_log:
+                self._log_access(exchange, status, now - call.submitted)
+        else:
+            self._metrics.observe(status, 0.0, 0.0)
+        if not self.in_flight:
+            self.on_quiet()
+
+    def refused(self, status: int) -> None:
+        """See `Application.refused`."""
+        self._metrics.observe(status, 0.0, 0.0)
+
+    # What a call asks
+
+    def withdraw(self, call: Call) -> None:
+        """Take a call back that no worker has seen."""
+        try:
+            self._waiting.remove(call)
+        except ValueError:
+            pass
+
+    def timed_out(self, call: Call) -> None:
+        """Log that a call took too long."""
+        self.log(
+            {"level": "error", "message": f"the function took more than {self.timeout_s:g} s (timeout_s)"}, call.id
+        )
+
+    # What a worker tells
+
+    def log(self, record: Mapping[str, Any], request_id: str) -> None:
+        """See `Owner.log`."""
+        self._report.log({**record, "request_id": request_id} if request_id else record)
+
+    def worker_ready(self, worker: ServedWorker) -> None:
+        """See `Owner.worker_ready`."""
+        self._failed_starts = 0
+        if self.description is None:
+            worker.slots[0].ask_description(lambda text: self._described(worker, text))
+        else:
+            self._take_in(worker)
+
+    def worker_ended(self, worker: ServedWorker, end: WorkerEnded) -> None:
+        """See `Owner.worker_ended`."""
+        self._workers.pop(worker.number, None)
+        self.was_connected = self.was_connected or bool(worker.slots)
+        self._idle = deque(slot for slot in self._idle if slot.worker is not worker)
+        self._fail_calls(worker, end)
+        if self._is_stopping:
+            if not self._workers:
+                self.on_quiet()
+            return
+        is_start = not worker.is_ready
+        if is_start and not self.was_ready:
+            self.on_failed(end)
+            return
+        reason = worker.killed_for or ("start_failed" if is_start else "crashed")
+        self._metrics.restart(reason)
+        if reason != "timed_out":
+            self._report.warn(f"worker {worker.number}: {end.failure.type}: {end.failure.message}")
+        self._failed_starts += is_start
+        self._useless = self._useless + 1 if not worker.answered and reason != "timed_out" else 0
+        if self._failed_starts >= FAILED_STARTS and not self._workers:
+            self.on_failed(end)
+            return
+        self._start_later(worker.number)
+
+    def slot_free(self, slot: Slot) -> None:
+        """See `Owner.slot_free`."""
+        if not slot.worker.is_usable:
+            return
+        if self._waiting:
+            self._give(self._waiting.popleft(), slot)
+        else:
+            self._idle.append(slot)
+
+    # What the service asks
+
+    def start(self) -> None:
+        """Start the first worker; the others follow when it is ready. Raises PlatformError."""
+        self._start(0)
+
+    def reap(self) -> None:
+        """Look which processes are over."""
+        for worker in list(self._workers.values()):
+            worker.look()
+        reap_adopted({worker.pid for worker in self._workers.values()})
+
+    @property
+    def phase(self) -> str:
+        """The phase of the first worker's start."""
+        worker = self._workers.get(0)
+        return worker.phase if worker else "load"
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """What the first worker says that its load and init took."""
+        worker = self._workers.get(0)
+        return worker.seconds if worker else {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no worker's process is left."""
+        return not self._workers
+
+    def state(self, connections: int) -> PoolState:
+        """Return what the metrics show of this moment."""
+        workers = tuple(
+            WorkerState(worker.number, worker.pid, "ready" if worker.is_ready else "starting")
+            for worker in self._workers.values()
+        )
+        return PoolState(self.in_flight - len(self._waiting), len(self._waiting), connections, workers)
+
+    def finish(self) -> None:
+        """Let all workers end: no event comes any more."""
+        self._is_stopping = True
+        for worker in list(self._workers.values()):
+            worker.finish()
+
+    def give_up(self) -> None:
+        """Answer every request under way that the service is stopping."""
+        calls = [
+            *self._waiting,
+            *(slot.call for worker in self._workers.values() for slot in worker.slots if slot.call),
+        ]
+        self._waiting.clear()
+        for call in calls:
+            call.fail(503, "the service is stopping", may_retry=True)
+
+    def kill(self) -> None:
+        """Kill what is left of the workers."""
+        self._is_stopping = True
+        for worker in list(self._workers.values()):
+            worker.kill("crashed")
+
+    # Inside
+
+    def _give(self, call: Call, slot: Slot) -> None:
+        exchange = call.exchange
+        body, file = exchange.body.take()
+        try:
+            event = make_event(exchange.request, body, exchange.body.size, is_in_file=file is not None)
+        except BadRequest as exc:
+            self.slot_free(slot)
+            call.fail(exc.status, exc.message)
+            return
+        call.begin(slot, self._now())
+        try:
+            slot.begin(call, event, file)
+        except BrokenPipeError:  # nothing of it reached the worker, so another may have it
+            call.withdrawn()
+            self._waiting.appendleft(call)
+
+    def _fail_calls(self, worker: ServedWorker, end: WorkerEnded) -> None:
+        for slot in worker.slots:
+            call, slot.call = slot.call, None
+            if call is None:
+                continue
+            if worker.killed_for == "timed_out":
+                call.fail(503, "another request made the worker end; this one may be sent again", may_retry=True)
+            else:
+                call.fail(502, f"the function's process ended before it answered ({end.failure.type})")
+
+    def _described(self, worker: ServedWorker, text: bytes) -> None:
+        try:
+            found = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            found = {}
+        self.description = found if isinstance(found, dict) else {}
+        if not worker.is_over:
+            self._take_in(worker)
+
+    def _take_in(self, worker: ServedWorker) -> None:
+        for slot in worker.slots:
+            self.slot_free(slot)
+        if not self.was_ready:
+            self.was_ready = True
+            self.on_ready()
+            for number in range(1, self._launch.serve.workers):
+                self._start_or_tell(number)
+
+    def _start_later(self, number: int) -> None:
+        bad = max(self._failed_starts, self._useless - 1)
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (bad - 1)) if bad > 0 else 0.0
+        if not pause:
+            self._start_or_tell(number)
+            return
+        self._paused_until = self._now() + pause
+        self._report.warn(f"worker {number} is started again in {pause:g} s")
+        self._loop.call_later(pause, self._start_or_tell, number)
+
+    def _start_or_tell(self, number: int) -> None:
+        if self._is_stopping:
+            return
+        try:
+            self._start(number)
+        except (PlatformError, OSError) as exc:
+            self._report.error(f"worker {number} cannot be started: {exc}")
+            self._failed_starts += 1
+            self._start_later(number)
+
+    def _start(self, number: int) -> None:
+        self._serial += 1
+        path = os.path.join(self._folder, f"w{self._serial}")
+        self._workers[number] = ServedWorker(number, self._prepared, path, self)
+
+    def _log_access(self, exchange: Exchange, status: int, seconds: float) -> None:
+        request = exchange.request
+        self._report.tell(
+            "request",
+            f"{request.method} {request.target} {status} {seconds * 1000:.1f} ms",
+            method=request.method,
+            target=request.target,
+            status=status,
+            seconds=round(seconds, 6),
+            request_id=request.id,
+        )

@@ -1,0 +1,287 @@
+"""`nuwrap-host serve`: prepare, start the workers, serve until a stop, and end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Callable, Optional
+
+from nuwrap_runtime import __version__
+from nuwrap_runtime.errors import Stopped
+from nuwrap_runtime.host.endings import WorkerEnded
+from nuwrap_runtime.host.interpreter import probe
+from nuwrap_runtime.host.prepare import Prepared
+from nuwrap_runtime.host.process import kill_orphans
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.service.admin import Status, admin_page
+from nuwrap_runtime.host.service.exchange import Exchange, Refusal
+from nuwrap_runtime.host.service.gateway import LINGER_SECONDS, Gateway, HttpLimits, bind, url_of
+from nuwrap_runtime.host.service.metrics import Metrics, PoolState
+from nuwrap_runtime.host.service.pool import Pool
+from nuwrap_runtime.host.service.preparing import Preparing
+from nuwrap_runtime.host.workers import raise_file_limit
+from nuwrap_runtime.host.workspace import open_workspace, socket_folder
+from nuwrap_runtime.launch import Launch
+
+ADMIN_CONNECTIONS = 256
+ADMIN_BODY = 64 * 1024
+SHUTDOWN_SHARE = 0.2  # of the grace, for what the function does at its end
+KILL_SECONDS = 5.0
+NEVER = float("inf")
+REASONS: Mapping[str, str] = {
+    "launch": "the service is starting",
+    "source": "the code is being fetched",
+    "requirements": "the requirements are being installed",
+    "start": "a worker is being started",
+    "load": "the function is being loaded",
+    "init": "init_function is running",
+    "stopping": "the service is stopping",
+}
+CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+
+
+def serve(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
+    """Serve the function until SIGTERM or SIGINT and return the exit code: 0 after a clean end.
+
+    Raises NuwrapError for what ends it before it was ready.
+    """
+    address = launch.serve.address or default_address(environ)
+    with open_workspace(environ) as workspace, socket_folder() as folder:
+        bound = bind(address, launch.serve.port, key="port")
+        with bound, bind(address, launch.serve.admin_port, key="admin_port") as admin:
+            preparing = Preparing(launch, workspace, environ, report)
+            service = Service(launch, folder, report, (bound, admin))
+            try:
+                return asyncio.run(service.run(preparing))
+            finally:
+                kill_orphans()
+
+
+def default_address(environ: Mapping[str, str]) -> str:
+    """Return where to listen when nothing says it: in a container everywhere, else on this machine alone."""
+    is_container = "KUBERNETES_SERVICE_HOST" in environ or any(os.path.exists(mark) for mark in CONTAINER_MARKS)
+    return "0.0.0.0" if is_container else "127.0.0.1"  # noqa: S104 - a container's port is published by who runs it
+
+
+class Service:
+    """One service from its two bound ports to its end. All of it runs in one event loop."""
+
+    def __init__(
+        self, launch: Launch, folder: str, report: Report, sockets: tuple[socket.socket, socket.socket]
+    ) -> None:
+        self._launch = launch
+        self._folder = folder
+        self._report = report
+        self._socket, self._admin_socket = sockets
+        self._metrics = Metrics({"version": __version__, "function": launch.function, "project": launch.project})
+        self._pool: Optional[Pool] = None
+        self._gateway: Optional[Gateway] = None
+        self._phase = self._shown = "launch"
+        self._since = time.monotonic()
+        self._preparing: Optional[Preparing] = None
+        self._failed: Optional[WorkerEnded] = None
+        self._stops = 0
+        self._is_ready = False
+        self._changed: asyncio.Event
+
+    async def run(self, preparing: Preparing) -> int:
+        """Run from preparing to the end; return the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._tell_fault)
+        self._changed = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        self._preparing = preparing
+        admin = Gateway(AdminPages(self.status), self._limits(ADMIN_CONNECTIONS, ADMIN_BODY))
+        await admin.listen(self._admin_socket)
+        self._announce()
+        try:
+            prepared = await preparing.wait()
+        finally:
+            self._preparing = None
+        code = await self._serve(prepared)
+        admin.abort()
+        return code
+
+    def status(self) -> Status:
+        """Return what the second port tells."""
+        phase = self._phase
+        if self._preparing:
+            phase = self._preparing.phase
+        elif self._pool and phase == "start":
+            phase = self._pool.phase
+        self._show(phase)
+        return Status(
+            is_ready=self._is_ready,
+            phase=phase,
+            reason=REASONS.get(phase, ""),
+            seconds=round(time.monotonic() - self._since, 3),
+            description=self._pool.description if self._pool else None,
+            metrics=self._scrape,
+            function=self._launch.function,
+            project=self._launch.project,
+            address=url_of(self._socket),
+            version=__version__,
+        )
+
+    async def _serve(self, prepared: Prepared) -> int:
+        loop = asyncio.get_running_loop()
+        raise_file_limit()
+        self._enter("start")
+        self._report.phase = "load"
+        pool = self._pool = Pool(self._launch, prepared, self._folder, self._report, self._metrics)
+        pool.on_ready, pool.on_failed, pool.on_quiet = self._changed.set, self._fail, self._changed.set
+        loop.add_signal_handler(signal.SIGCHLD, pool.reap)
+        gateway = self._gateway = Gateway(pool, self._limits(self._launch.serve.max_connections))
+        began = time.perf_counter()
+        pool.start()
+        try:
+            await self._until(lambda: pool.was_ready)
+            if self._failed:
+                return self._tell_end(self._failed, prepared)
+            if self._stops:
+                raise Stopped("stopped by a signal before the service was ready")
+            self._report.add_seconds(self._start_seconds(time.perf_counter() - began))
+            await gateway.listen(self._socket)
+            self._become_ready()
+            await self._until(lambda: False)
+            if self._failed:
+                return self._tell_end(self._failed, prepared)
+            return await self._drain(gateway, pool)
+        finally:
+            self._is_ready = False
+            gateway.abort()
+            pool.kill()
+            await self._gone(pool)
+
+    async def _drain(self, gateway: Gateway, pool: Pool) -> int:
+        """End in order: no new connections, the requests under way, the function's own end."""
+        self._is_ready = False
+        self._enter("stopping")
+        grace = self._launch.grace_s
+        self._report.tell("stopping", f"stopping; up to {grace:g} s for {pool.in_flight} requests under way")
+        began = time.monotonic()
+        gateway.stop_accepting()
+        await asyncio.sleep(min(LINGER_SECONDS, grace))
+        await self._until(lambda: not pool.in_flight, grace * (1 - SHUTDOWN_SHARE), is_stop=True)
+        if pool.in_flight:
+            self._report.warn(f"{pool.in_flight} requests were still under way after the grace (grace_s); they are cut")
+            pool.give_up()
+        pool.finish()
+        left = max(0.0, began + grace - time.monotonic())
+        await self._until(lambda: pool.is_empty, left, is_stop=True)
+        if not pool.is_empty:
+            self._report.warn("the function's own end took longer than the grace (grace_s); it was killed")
+        if self._stops > 1:
+            raise Stopped("stopped at once by a second signal")
+        self._report.line("total", self._report.total(), "stopped")
+        return 0
+
+    async def _until(self, is_so: Callable[[], bool], seconds: float = NEVER, *, is_stop: bool = False) -> None:
+        """Wait until it is so, the service failed, or was stopped (during a stop: once more), or for the seconds."""
+        deadline = time.monotonic() + seconds
+        while not (is_so() or self._failed or self._stops > int(is_stop)):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), None if left == NEVER else left)
+            except asyncio.TimeoutError:
+                return
+
+    async def _gone(self, pool: Pool) -> None:
+        """Wait for killed workers to be over, a moment at most: nothing but the kernel can hold them."""
+        until = time.monotonic() + KILL_SECONDS
+        while not pool.is_empty and time.monotonic() < until:
+            pool.reap()
+            await asyncio.sleep(0.005)
+
+    def _become_ready(self) -> None:
+        self._is_ready = True
+        self._enter("ready")
+        self._report.phase = "ready"
+        where = f"{url_of(self._socket)}  (docs and metrics: {url_of(self._admin_socket)}/docs, /metrics)"
+        self._report.tell("ready", f"serving {self._launch.function} at {where}", seconds=self._report.total())
+
+    def _start_seconds(self, whole: float) -> dict[str, float]:
+        """Return the first worker's seconds of load and init, and as `start` what the interpreter itself took."""
+        told = dict(self._pool.seconds) if self._pool else {}
+        return {"start": max(0.0, whole - sum(told.values())), **told}
+
+    def _tell_end(self, end: WorkerEnded, prepared: Prepared) -> int:
+        """Say why there is no service; return the exit code."""
+        self._enter("failed")
+        if end.failure.type in ("WorkerExited", "WorkerKilled") and self._pool and not self._pool.was_connected:
+            probe(prepared.python, "", prepared.environ)  # raises PlatformError when it is no Python of ours
+        self._report.error(f"{end.failure.type}: {end.failure.message}")
+        return end.exit_code
+
+    def _fail(self, end: WorkerEnded) -> None:
+        self._failed = end
+        self._changed.set()
+
+    def _stop(self) -> None:
+        self._stops += 1
+        if self._preparing:
+            self._preparing.stop()
+        self._changed.set()
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._show(phase)
+
+    def _show(self, phase: str) -> None:
+        """Count the seconds of a phase from when it is first seen."""
+        if phase != self._shown:
+            self._shown, self._since = phase, time.monotonic()
+
+    def _limits(self, connections: int, body: int = 0) -> HttpLimits:
+        serve = self._launch.serve
+        return HttpLimits(connections, body or serve.max_body_bytes, serve.read_timeout_s, serve.keep_alive_s)
+
+    def _scrape(self) -> bytes:
+        connections = len(self._gateway.connections) if self._gateway else 0
+        state = self._pool.state(connections) if self._pool else PoolState()
+        return self._metrics.render(replace(state, is_ready=self._is_ready))
+
+    def _announce(self) -> None:
+        """Tell the addresses: to a machine by one line of standard output, the first."""
+        if self._report.is_json:
+            told = {"event": "listening", "address": url_of(self._socket), "admin": url_of(self._admin_socket)}
+            print(json.dumps({**told, "function": self._launch.function, "run": self._launch.run}), flush=True)
+
+    def _tell_fault(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Log what no request should cause: one connection ends by it, the service goes on."""
+        exc = context.get("exception")
+        lines = traceback.format_exception(type(exc), exc, exc.__traceback__) if exc else []
+        self._report.error(f"a fault of nuwrap: {context.get('message', '')}\n{''.join(lines)}".rstrip())
+
+
+class AdminPages:
+    """The second port as an application."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+
+    def admit(self, _exchange: Exchange) -> Optional[Refusal]:
+        """See `Application.admit`."""
+        return None
+
+    def submit(self, exchange: Exchange) -> None:
+        """See `Application.submit`."""
+        page = admin_page(exchange.request.method, exchange.request.target, self._status())
+        exchange.reply(page.status, page.content_type, page.headers, page.body)
+
+    def closed(self, _exchange: Exchange) -> None:
+        """See `Application.closed`."""
+
+    def refused(self, _status: int) -> None:
+        """See `Application.refused`."""

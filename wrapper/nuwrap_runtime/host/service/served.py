@@ -1,0 +1,394 @@
+"""One worker of a service: its process and its event sockets, driven by the event loop.
+
+A slot is one event socket and answers one call at a time; a sync function has one, an async one several.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import json
+import os
+import socket
+import stat
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from nuwrap_runtime.host import endings
+from nuwrap_runtime.host.endings import WorkerEnded
+from nuwrap_runtime.host.prepare import Prepared
+from nuwrap_runtime.host.process import has_ended, kill_group
+from nuwrap_runtime.host.workers import start_worker
+from nuwrap_runtime.result import SCHEMA, Failure
+from nuwrap_runtime.schema import faults
+from nuwrap_runtime.worker import msgpack, native, protocol
+from nuwrap_runtime.worker.protocol import ProtocolError
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.host.service.calls import Call
+
+READ_BYTES = 256 * 1024
+DESCRIPTOR = array.array("i").itemsize
+ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTOR)
+END_SECONDS = 2.0  # from the end of its socket to the end of the process
+SOCKETS = 1024  # most that a worker may ask for: launch.concurrency's largest value
+
+_pack: Callable[..., bytes]
+_pack, _unpack = msgpack.load()
+
+
+class Owner:
+    """What a worker tells the one who started it. Methods are called by the event loop alone."""
+
+    def worker_ready(self, worker: ServedWorker) -> None:
+        """All of its slots can take calls."""
+
+    def worker_ended(self, worker: ServedWorker, end: WorkerEnded) -> None:
+        """Its process is over, its group killed, its calls still to be answered."""
+
+    def slot_free(self, slot: Slot) -> None:
+        """The slot's call is answered."""
+
+    def log(self, record: Mapping[str, Any], request_id: str) -> None:
+        """A log record came; `request_id` is that of the call under way, "" outside."""
+
+
+class ServedWorker:
+    """A worker process from its start to the end of its group. `number` is its place in the service."""
+
+    def __init__(self, number: int, prepared: Prepared, path: str, owner: Owner) -> None:
+        """Start the process; `path` gets its socket. Raises PlatformError."""
+        self.number = number
+        self.owner = owner
+        self.phase = "load"
+        self.slots: list[Slot] = []
+        self.is_ready = False
+        self.is_over = False
+        self.is_usable = True  # until its end is in sight: then no call is given to it any more
+        self.answered = 0
+        self.killed_for = ""
+        self.seconds: Mapping[str, float] = {}
+        self._failure: Optional[Failure] = None
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._wanted = 1
+        self._is_draining = False
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(SOCKETS)
+        self._listener.settimeout(0)
+        self._loop.add_reader(self._listener, self._accept)
+        try:
+            self._process = start_worker(prepared, {"event": path}, number=number)
+        except BaseException:
+            self._close_listener()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the group's too."""
+        return self._process.pid
+
+    def look(self) -> None:
+        """Act when the process is over: what it sent before is taken first."""
+        if not self.is_over and not self._is_draining and has_ended(self._process):
+            self.is_usable = False
+            self._is_draining = True
+            for slot in self.slots:
+                slot.drain()
+            self._end(is_lost=False)
+
+    def kill(self, reason: str) -> None:
+        """Kill its group; `look` sees the end. `reason` is `timed_out` or `crashed`."""
+        if not self.is_over:
+            self.killed_for = self.killed_for or reason
+            self.is_usable = False
+            kill_group(self.pid)
+
+    def finish(self) -> None:
+        """Tell it that there are no more events: it ends by itself."""
+        if not self.slots and not self.is_over:  # it has not come as far as our code
+            kill_group(self.pid)
+        for slot in self.slots:
+            slot.finish()
+
+    def started(self, payload: bytes) -> None:
+        """Take note of the worker's own word that it can be called."""
+        told = json.loads(payload)
+        seconds, sockets = told.get("seconds", {}), told.get("sockets", 1)
+        if type(sockets) is not int or not 1 <= sockets <= SOCKETS or faults(seconds, SCHEMA["properties"]["seconds"]):
+            raise ProtocolError(f"the worker's start is none: {payload[:80]!r}")
+        self.seconds, self._wanted = seconds, sockets
+        self.phase = "handler"
+        self._accept()
+
+    def take_log(self, payload: bytes, request_id: str) -> None:
+        """Take a record of the user's, or what the worker tells of its own start."""
+        try:
+            record = json.loads(payload)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(record, dict):  # written by the user's code, on our socket
+            return
+        fields = record.get("with")
+        told = fields.get("nuwrap_failure") if isinstance(fields, dict) else None
+        if isinstance(fields, dict) and fields.get("nuwrap_phase") == "init" and self.phase == "load":
+            self.phase = "init"
+        elif isinstance(told, dict) and not faults(told, SCHEMA["properties"]["failure"]):
+            self._failure = Failure.from_document(told)
+        else:
+            self.owner.log(record, request_id)
+
+    def lost(self) -> None:
+        """Act when a socket ended: the process ends too, or is made to."""
+        if self.is_over or self._is_draining:
+            return
+        self.is_usable = False
+        if has_ended(self._process):
+            self.look()
+        elif not self.killed_for:
+            self._loop.call_later(END_SECONDS, self._make_end)
+
+    def broken(self, exc: Exception) -> None:
+        """Kill a worker whose messages cannot be followed: the user's code wrote on our socket."""
+        self.owner.log({"level": "error", "message": f"a worker is ended: {exc}"}, "")
+        self.kill("crashed")
+
+    def _make_end(self) -> None:
+        if not self.is_over:
+            self._end(is_lost=not has_ended(self._process))
+
+    def _end(self, *, is_lost: bool) -> None:
+        self.is_over = True
+        kill_group(self.pid)
+        code = self._process.wait()
+        self._close_listener()
+        for slot in self.slots:
+            slot.close()
+        end = endings.lost(self.phase) if is_lost else endings.ended(self.phase, code, self._failure)
+        self.owner.worker_ended(self, end)
+
+    def _accept(self) -> None:
+        while len(self.slots) < self._wanted:
+            try:
+                peer = self._listener.accept()[0]
+            except (BlockingIOError, InterruptedError):
+                return
+            self.slots.append(Slot(self, peer))
+        if self.phase == "handler" and not self.is_ready:
+            self.is_ready = True
+            self._close_listener()
+            self.owner.worker_ready(self)
+
+    def _close_listener(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            os.unlink(self._path)
+
+
+class Slot:
+    """One event socket of a worker and the call that it answers."""
+
+    def __init__(self, worker: ServedWorker, peer: socket.socket) -> None:
+        peer.settimeout(0)
+        self.worker = worker
+        self.call: Optional[Call] = None
+        self._peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._decoder = protocol.FrameDecoder()
+        self._files: list[int] = []
+        self._out: deque[tuple[memoryview, Optional[int]]] = deque()
+        self._on_answer: Optional[Callable[[bytes], None]] = None
+        self._is_reading = False
+        self.resume()
+
+    def begin(self, call: Call, event: Mapping[str, Any], file: Optional[int]) -> None:
+        """Send the event. Raises BrokenPipeError when nothing of it reached the worker, which is over then."""
+        self.call = call
+        try:
+            self._send(event, file)
+        except OSError as exc:
+            self.call = None
+            raise BrokenPipeError from exc
+
+    def ask_description(self, on_answer: Callable[[bytes], None]) -> None:
+        """Ask for the function's description; its JSON comes to `on_answer`, b"" when the worker ends first."""
+        self._on_answer = on_answer
+        try:
+            self._send({native.DESCRIBE: True}, None)
+        except OSError:
+            pass  # its end is seen by `look`
+
+    def cancel(self, event_id: str) -> None:
+        """Tell the worker that nobody waits for the answer any more, and hear it out all the same."""
+        self.resume()
+        try:
+            self._send({native.CANCEL: event_id}, None)
+        except OSError:
+            pass
+
+    def pause(self) -> None:
+        """Hear no more, so that the worker waits with what it sends."""
+        if self._is_reading:
+            self._is_reading = False
+            self._loop.remove_reader(self._peer)
+
+    def resume(self) -> None:
+        """Hear the worker again."""
+        if not self._is_reading and self._peer.fileno() >= 0:
+            self._is_reading = True
+            self._loop.add_reader(self._peer, self._readable)
+
+    def finish(self) -> None:
+        """End the sending side: the worker takes it as the end of events."""
+        try:
+            self._peer.shutdown(socket.SHUT_WR)
+        except OSError:  # it went first
+            pass
+
+    def drain(self) -> None:
+        """Take what the worker sent before it ended."""
+        while self._peer.fileno() >= 0 and self._read():
+            pass
+
+    def close(self) -> None:
+        """Let go of the socket and of what came with it."""
+        self.pause()
+        if self._out:
+            self._loop.remove_writer(self._peer)
+        self._peer.close()
+        for fd in (*self._files, *(file for _, file in self._out if file is not None)):
+            os.close(fd)
+        self._files.clear()
+        self._out.clear()
+        if self._on_answer:
+            self._on_answer(b"")
+
+    def _readable(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Take what is there; False when there is nothing more, now or ever."""
+        try:
+            data, ancillary, _, _ = self._peer.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, raw in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._files += array.array("i", raw[: len(raw) - len(raw) % DESCRIPTOR])
+        if not data:
+            self.pause()
+            self.worker.lost()
+            return False
+        try:
+            for message in self._decoder.feed(data):
+                self._take(bytes(message[:1]), bytes(message[1:]))
+            if self._decoder.missing > native.MESSAGE_BYTES:
+                raise ProtocolError(f"a message of more than {native.MESSAGE_BYTES} bytes")
+        except (ProtocolError, ValueError, TypeError, AttributeError, RecursionError) as exc:  # by the user's code
+            self.pause()
+            self.worker.broken(exc)
+            return False
+        return True
+
+    def _take(self, kind: bytes, payload: bytes) -> None:
+        call = self.call
+        if kind == protocol.LOG:
+            self.worker.take_log(payload, call.id if call else "")
+        elif kind == protocol.START and not self.worker.is_ready:
+            self.worker.started(payload)
+        elif self._on_answer and kind == protocol.REPLY:
+            answer, self._on_answer = self._on_answer, None
+            answer(native.check_reply(unpack(payload))[3] or self._read_file())
+        elif call is None:
+            raise ProtocolError(f"a message {kind!r} that nobody asked for")
+        elif kind == protocol.REPLY:
+            self._whole(call, payload)
+        elif kind == native.CHUNK:
+            call.chunk(payload)
+        elif kind == native.HEAD:
+            call.head(*native.check_head(unpack(payload)))
+        elif kind in (native.END, native.BROKEN):
+            self._free()
+            call.end(is_whole=kind == native.END)
+        else:
+            raise ProtocolError(f"a message of kind {kind!r}")
+
+    def _whole(self, call: Call, payload: bytes) -> None:
+        status, content_type, headers, body, size = native.check_reply(unpack(payload))
+        file = None
+        if body is None:
+            file = self._take_file(size)
+        self._free()
+        call.whole(status, content_type, headers, body or b"", (file, size) if file is not None else None)
+
+    def _take_file(self, size: int) -> int:
+        if not self._files:
+            raise ProtocolError("the worker's reply names a file, and none came")
+        fd = self._files.pop(0)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size < size:
+            os.close(fd)
+            raise ProtocolError(f"the file of the worker's reply has not the {size} bytes that it names")
+        return fd
+
+    def _read_file(self) -> bytes:
+        fd = self._take_file(0)
+        try:
+            return os.pread(fd, READ_BYTES, 0)
+        finally:
+            os.close(fd)
+
+    def _free(self) -> None:
+        """Take note that the call is answered; a file that came and was not named is none of its answer."""
+        self.call = None
+        self.worker.answered += 1
+        while self._files:
+            os.close(self._files.pop())
+        self._loop.call_soon(self.worker.owner.slot_free, self) if self._out else self.worker.owner.slot_free(self)
+
+    def _send(self, document: Mapping[str, Any], file: Optional[int]) -> None:
+        frame = memoryview(protocol.encode_frame(_pack(document, unicode_errors="surrogateescape")))
+        if self._out:
+            self._out.append((frame, None if file is None else os.dup(file)))
+            return
+        sent = self._send_some(frame, file)
+        if sent < len(frame):
+            rest = None if sent or file is None else os.dup(file)
+            self._out.append((frame[sent:], rest))
+            self._loop.add_writer(self._peer, self._send_more)
+
+    def _send_more(self) -> None:
+        while self._out:
+            frame, file = self._out[0]
+            try:
+                sent = self._send_some(frame, file)
+            except OSError:  # it is over; `look` sees it
+                self._loop.remove_writer(self._peer)
+                return
+            if file is not None and sent:
+                os.close(file)
+                file = None
+            if sent < len(frame):
+                self._out[0] = (frame[sent:], file)
+                return
+            self._out.popleft()
+        self._loop.remove_writer(self._peer)
+
+    def _send_some(self, frame: memoryview, file: Optional[int]) -> int:
+        try:
+            if file is None:
+                return self._peer.send(frame)
+            rights = array.array("i", [file])
+            return self._peer.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+
+def unpack(payload: bytes) -> Any:
+    """Return what a worker packed; lists and maps of the size that its message can hold."""
+    return _unpack(payload, raw=False, unicode_errors="surrogateescape")

@@ -45,7 +45,7 @@ def test_a_wrong_argument_is_one_message(run_nuwrap: Nuwrap, tmp_path: Path, arg
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert "serving" not in done.stderr
+    assert "will be at" not in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / ".nuwrap").exists()
 
@@ -59,7 +59,7 @@ def test_help_names_the_options_of_both(run_nuwrap: Nuwrap) -> None:
 def test_a_person_is_told_what_is_served_how_to_call_and_how_to_stop_it() -> None:
     lines = describe_service(Launch(handler="f", function="fn"))
     assert lines == [
-        "serving 'fn' on http://127.0.0.1:8080 as soon as it is ready; Ctrl-C stops it",
+        "'fn' will be at http://127.0.0.1:8080; Ctrl-C stops it",
         "docs http://127.0.0.1:8082/docs, metrics http://127.0.0.1:8082/metrics",
         "call it: curl http://127.0.0.1:8080/ -H 'Content-Type: application/json' -d '{\"NAME\": \"VALUE\"}'",
     ]
@@ -71,7 +71,7 @@ def test_a_person_is_told_what_is_served_how_to_call_and_how_to_stop_it() -> Non
 )
 def test_the_address_that_is_shown_can_be_called(address: str, shown: str) -> None:
     lines = describe_service(Launch(handler="f", serve=Serve(address=address, port=0, admin_port=9)))
-    assert f"http://{shown}:PORT as soon" in lines[0]
+    assert f"http://{shown}:PORT;" in lines[0]
     assert lines[1].startswith(f"docs http://{shown}:9/docs")
     assert lines[3].startswith("PORT is any free one")
 

@@ -57,12 +57,12 @@ def describe_service(launch: Launch) -> list[str]:
     host = HERE if serve.address in ("", *EVERYWHERE) else shown
     service, admin = (f"http://{host}:{port or 'PORT'}" for port in (serve.port, serve.admin_port))
     lines = [
-        f"serving {launch.function!r} on {service} as soon as it is ready; Ctrl-C stops it",
+        f"{launch.function!r} will be at {service}; Ctrl-C stops it",
         f"docs {admin}/docs, metrics {admin}/metrics",
         f"call it: curl {service}/ -H 'Content-Type: application/json' -d '{{\"NAME\": \"VALUE\"}}'",
     ]
     if not (serve.port and serve.admin_port):
-        lines.append("PORT is any free one; the line that says it is ready tells which")
+        lines.append("PORT is any free one; the line 'serving' will tell which")
     return lines
 
 

@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --custom-compile-command 'make locks'
 LOCKS := wrapper/nuwrap_runtime/host/locks
 
-.PHONY: demo test lint test-wrapper test-toolkit bench schemas locks clean
+.PHONY: demo test lint test-wrapper test-toolkit bench bench-service schemas locks clean
 
 demo: $(VENV)/.run
 	@$(PY) examples/demo.py
@@ -27,6 +27,9 @@ test-wrapper: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(PY) benchmarks/run.py --demo
 
+bench-service: $(VENV)/.dev .venvs/bench/stamp
+	$(PY) benchmarks/service.py
+
 schemas: $(VENV)/.dev
 	$(PY) docs/schemas/write.py
 
@@ -45,8 +48,13 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements/dev.txt
 	@touch $@
 
+.venvs/bench/stamp: requirements/bench.txt $(VENV)/.uv
+	@$(UV) venv --quiet --clear --python $(PY) .venvs/bench
+	@$(UV) pip install --quiet --python .venvs/bench/bin/python --require-hashes -r requirements/bench.txt
+	@touch $@
+
 locks:
-	cd requirements && for name in uv run dev; do ../$(COMPILE) --python-version 3.10 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in uv run dev bench; do ../$(COMPILE) --python-version 3.10 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(COMPILE) --python-version 3.9 $(UPGRADE) wrapper.in -o wrapper.txt
 	cd $(LOCKS) && for name in host sdk abi; do $(CURDIR)/$(UV) pip compile --quiet --generate-hashes --custom-compile-command 'make locks' --python-version 3.9 $(UPGRADE) $$name.in -o $$name.lock || exit 1; done
 

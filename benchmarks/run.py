@@ -36,7 +36,6 @@ def handler(path):
         time.sleep(0.01)
 """
 STOCK = "import asyncio, argparse, json, msgpack, nuclio_sdk"
-MARK_BEGIN, MARK_END = "<!-- figures -->", "<!-- /figures -->"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def main() -> int:
     table = render(figures, options)
     print(table)
     if options.write:
-        rewrite(Path(options.write), table)
+        rewrite(Path(options.write), table, "figures")
     return 0
 
 
@@ -254,11 +253,13 @@ def render(figures: list[Figure], options: argparse.Namespace) -> str:
     return "\n".join([head, "", *rows])
 
 
-def rewrite(path: Path, table: str) -> None:
+def rewrite(path: Path, table: str, section: str) -> None:
+    """Put the table between the file's marks `<!-- section -->` and `<!-- /section -->`."""
+    begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
     text = path.read_text(encoding="utf-8")
-    before, rest = text.split(MARK_BEGIN, 1)
-    after = rest.split(MARK_END, 1)[1]
-    path.write_text(f"{before}{MARK_BEGIN}\n{table}\n{MARK_END}{after}", encoding="utf-8")
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    path.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -59,10 +59,13 @@ EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwr
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "click": (f"{TOOLKIT}/cli/main.py",),
     "git": (f"{RUNTIME}/host/sources/git.py",),
+    "h11": (f"{RUNTIME}/host/service/parsers.py",),
+    "httptools": (f"{RUNTIME}/host/service/parsers.py",),
     "msgpack": (f"{RUNTIME}/worker/msgpack.py",),
     "packaging": (
         f"{RUNTIME}/host/packages.py", f"{RUNTIME}/host/requirements.py", f"{TOOLKIT}/spec/requirements.py",
     ),
+    "prometheus_client": (f"{RUNTIME}/host/service/metrics.py",),
     "pydantic": (f"{TOOLKIT}/spec/function.py",),
     "rich": (f"{TOOLKIT}/cli/show.py",),
     "yaml": (f"{TOOLKIT}/spec/document.py",),

@@ -40,7 +40,7 @@ def faults_of(value: Any) -> list[str]:
 def test_a_minimal_document_gets_the_documented_defaults() -> None:
     launch = parse_launch(MINIMAL)
     assert (launch.mode, launch.python, launch.binding, launch.concurrency) == ("job", "python3", "auto", 16)
-    assert (launch.timeout_s, launch.grace_s, launch.serve) == (None, 30.0, Serve(8080, 8082, 2, 64))
+    assert (launch.timeout_s, launch.grace_s, launch.serve) == (None, 30.0, Serve(8080, 8082, "", 2, 64))
     assert launch.to_document() == MINIMAL
 
 

@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 import pytest
 from running_job import Finished, RunningJob
+from running_service import RunningService
 from scripted_processor import ScriptedProcessor
 
 from nuwrap_runtime.host.tree import ensure_tree
@@ -68,3 +69,16 @@ def job(tree: str, tmp_path: Path) -> Iterator[Callable[..., RunningJob]]:
 def run_job(job: Callable[..., RunningJob]) -> Callable[..., Finished]:
     """Run a job to its end."""
     return lambda code="", **keys: job(code, **keys).wait()
+
+
+@pytest.fixture
+def service(tree: str, tmp_path: Path) -> Iterator[Callable[..., RunningService]]:
+    """Serve `code`'s function `f` and wait until it is ready; further arguments are keys of the launch document."""
+    with ExitStack() as stack:
+
+        def start(code: str = "", *, wait: bool = True, **keys: Any) -> RunningService:
+            folder = Path(mkdtemp(prefix="service-", dir=tmp_path.resolve()))
+            running = stack.enter_context(RunningService(tree, folder, code, keys))
+            return running.ready() if wait else running.announced()
+
+        yield start

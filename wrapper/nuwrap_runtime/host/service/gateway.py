@@ -84,7 +84,8 @@ def bind(address: str, port: int, *, key: str) -> socket.socket:
     except OSError as exc:
         bound.close()
         raise PlatformError(
-            f"port {port} of {address} cannot be had: {exc.strerror}; set serve.{key} to another, 0 takes any free one"
+            f"port {port} of {address} cannot be had: {exc.strerror}; choose another by "
+            f"--{key.replace('_', '-')} (serve.{key}), 0 takes any free one"
         ) from exc
     return bound
 

@@ -219,9 +219,10 @@ class NativeHost:
         return self.process.wait(DEADLINE_S)
 
     def logs(self, *, of: Optional[int] = None) -> list[dict[str, Any]]:
-        """Return the log records that came so far, of one socket or of all."""
+        """Return the log records that came so far, of one socket or of all; what tells the phase only of one."""
         sockets = self.sockets if of is None else [self.sockets[of]]
-        return [json.loads(payload) for one in sockets for kind, payload in one.messages if kind == protocol.LOG]
+        found = [json.loads(payload) for one in sockets for kind, payload in one.messages if kind == protocol.LOG]
+        return [one for one in found if of is not None or "nuwrap_phase" not in one["with"]]
 
     def answers_count(self) -> int:
         """Return how many answers have begun so far."""

@@ -33,6 +33,16 @@ def plain_function(function: Any) -> Any:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
+def kind_of(function: Any) -> str:
+    """Return `sync`, `async`, `generator` or `asyncgen`, by the function behind a partial or a callable object."""
+    inner = plain_function(function)
+    if inspect.isasyncgenfunction(inner):
+        return "asyncgen"
+    if inspect.iscoroutinefunction(inner):
+        return "async"
+    return "generator" if inspect.isgeneratorfunction(inner) else "sync"
+
+
 def _evaluate(annotation: Any, scope: Mapping[str, Any]) -> Any:
     """Return the type, `Parameter.empty` when it cannot be had. `X | None` works on 3.9 too, as Union."""
     if not isinstance(annotation, str):

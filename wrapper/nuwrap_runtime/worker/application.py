@@ -27,7 +27,7 @@ class Application:
         self.warnings: list[str] = []
         self.caller = Caller()
         self.context = Context(
-            logger=logger,
+            logger=logger.bind(),  # the level that the user sets is not ours
             trigger=TriggerInfo(options.get("trigger-kind", "http"), options.get("trigger-name", "http")),
             worker_id=options.get("worker-id", "0"),
             root=spec.root,
@@ -78,16 +78,18 @@ class Application:
             self._values.update((name, project.entity(key)) for name, key in spec.inputs.items())
 
     def _load_init(self) -> Optional[Callable[..., Any]]:
-        """Return `init_function`, else plain Nuclio's `init_context` beside the handler, when there is one.
-
-        Nuclio looks into the module that defines the function; the one that `handler` names comes after it.
-        """
+        """Return `init_function`, else plain Nuclio's `init_context` beside the handler, when there is one."""
         spec = self.spec
         module = spec.handler.rpartition(":")[0] or spec.default_module
         if spec.init_function:
             return loader.load_callable(spec.init_function, default_module=module, root=spec.root, what="init_function")
-        for name in (getattr(self.function, "__module__", ""), module):
-            found = getattr(sys.modules.get(name), "init_context", None)
+        return self._beside_handler("init_context")
+
+    def _beside_handler(self, name: str) -> Optional[Callable[..., Any]]:
+        """Return what plain Nuclio finds by its name: in the module that defines the function, else the handler's."""
+        module = self.spec.handler.rpartition(":")[0] or self.spec.default_module
+        for one in (getattr(self.function, "__module__", ""), module):
+            found = getattr(sys.modules.get(one), name, None)
             if callable(found):
                 return found  # type: ignore[no-any-return]  # a user's module is untyped
         return None
@@ -107,6 +109,19 @@ class Application:
             self.caller.call(self._init, (), named)
         else:
             self.caller.call(self._init, (self.context,), {})
+
+    def shut_down(self) -> None:
+        """Call the `shutdown(context)` beside the handler, if there is one; what it raises is logged."""
+        self.phase = "shutdown"
+        try:
+            found = self._beside_handler("shutdown")
+            if found is not None:
+                self.caller.call(found, (self.context,), {})
+            self.caller.close()
+        except BaseException as exc:  # noqa: BLE001 - the user's function may raise anything
+            from nuwrap_runtime.worker.tracebacks import log_exception
+
+            log_exception(self.logger, exc)
 
     def call(self, event: Event) -> Any:
         """Return what the handler returns for the event; a coroutine's value, a generator as it is."""

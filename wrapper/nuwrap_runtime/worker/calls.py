@@ -129,6 +129,19 @@ class Caller:
             raise exc
         return value
 
+    def close(self) -> None:
+        """End what the user's code left in the event loop, as `asyncio.run` does: cancel it and let it finish."""
+        if self._loop is None:
+            return
+        import asyncio
+
+        tasks = asyncio.all_tasks(self._loop)
+        for one in tasks:
+            one.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+
     def end_child(self, exc: Optional[BaseException]) -> None:
         """End the process as a script that ends so, when it is a child that the user's code forked."""
         if os.getpid() == self._pid:

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from nuwrap_runtime.decorator import declared_outputs
 from nuwrap_runtime.schema import show
-from nuwrap_runtime.worker.annotations import plain_function
+from nuwrap_runtime.worker.annotations import kind_of, plain_function
 from nuwrap_runtime.worker.spec import WorkerSpec
 
 
@@ -25,7 +25,7 @@ def describe_function(function: Callable[..., Any], spec: WorkerSpec, binding: s
         "module": getattr(function, "__module__", None) or "",
         "file": _relative(code.co_filename, spec.root) if code else "",
         "line": code.co_firstlineno if code else 0,
-        "kind": _kind(function),
+        "kind": kind_of(function),
         "doc": doc.splitlines()[0] if doc else "",
         "parameters": [_parameter(one) for one in signature.parameters.values()],
         "returns": _annotation(signature.return_annotation),
@@ -37,15 +37,6 @@ def describe_function(function: Callable[..., Any], spec: WorkerSpec, binding: s
 def _code_of(function: Any) -> Any:
     inner = plain_function(inspect.unwrap(function))
     return getattr(getattr(inner, "__func__", inner), "__code__", None)
-
-
-def _kind(function: Any) -> str:
-    inner = plain_function(function)
-    if inspect.isasyncgenfunction(inner):
-        return "asyncgen"
-    if inspect.iscoroutinefunction(inner):
-        return "async"
-    return "generator" if inspect.isgeneratorfunction(inner) else "sync"
 
 
 def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import Callable
+from typing import Any
 
 import nuwrap_runtime
 from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.worker import lines, msgpack, native, paths, protocol
+from nuwrap_runtime.worker.annotations import kind_of
 from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.calls import Terminated
 from nuwrap_runtime.worker.connection import Connection, connect
@@ -26,7 +27,7 @@ EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
 
 def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     """Return 0 after the event socket's end, else the exit code of the phase that failed."""
-    pack, unpack = msgpack.load()
+    unpack = msgpack.load()[1]
     spec = find_spec(options, environ)
     user_paths = paths.arrange(spec.root, spec.pythonpath)
     paths.run_sitecustomize(spec.pythonpath or "")
@@ -48,7 +49,8 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
         return report(application, exc)
     try:
         if isinstance(connection, Link):
-            serve_native(application, connection, seconds, pack)
+            path = options["event-socket-path"]
+            serve_native(application, connection, path, seconds=seconds, unpack=unpack)
         else:
             connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
             lines.serve(application, connection, unpack)
@@ -59,13 +61,32 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     return 0
 
 
-def serve_native(application: Application, link: Link, seconds: dict[str, float], pack: Callable[..., bytes]) -> None:
-    """Say that it started and answer events in `nuwrap/1`, to the end of the event sockets."""
-    from nuwrap_runtime.worker.service import Service
-
-    told = json.dumps({"seconds": seconds, "sockets": 1}).encode("ascii")
+def serve_native(
+    application: Application, link: Link, path: str, *, seconds: Mapping[str, float], unpack: msgpack.Unpack
+) -> None:
+    """Say that it started, answer events in `nuwrap/1` to the end of the event sockets, then call `shutdown`."""
+    is_async = kind_of(application.function) in ("async", "asyncgen")
+    sockets = max(1, application.spec.concurrency) if is_async else 1
+    peers = [link.socket, *(connect(path) for _ in range(sockets - 1))]
+    told = json.dumps({"seconds": seconds, "sockets": sockets}).encode("ascii")
     link.send(native.encode_message(protocol.START, told))
-    Service(application, link, pack).serve()
+    if is_async:
+        _serve_concurrently(application, link, peers, unpack)
+    else:
+        from nuwrap_runtime.worker.service import Service
+
+        Service(application, link, msgpack.load_packer()).serve()
+        application.shut_down()
+
+
+def _serve_concurrently(application: Application, link: Link, peers: list[Any], unpack: msgpack.Unpack) -> None:
+    from nuwrap_runtime.worker.tasks import ConcurrentService
+
+    service = ConcurrentService(application, peers, msgpack.load_packer(), unpack)
+    link.route = service.send_log
+    service.serve()
+    application.shut_down()
+    service.flush()
 
 
 def find_spec(options: Mapping[str, str], environ: MutableMapping[str, str]) -> WorkerSpec:

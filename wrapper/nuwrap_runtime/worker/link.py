@@ -94,6 +94,7 @@ class Link(Connection):
         self._view = memoryview(bytearray(READ_BYTES))
         self._waiting: deque[Any] = deque()
         self._is_open = True
+        self.route = self._send_log
 
     def messages(self) -> Iterator[Any]:
         """Yield what the host sends until it closes its end."""
@@ -130,6 +131,9 @@ class Link(Connection):
 
     def send_log(self, record: bytes) -> None:
         """Write one log record, given as JSON; in a child that the user's code forked to standard error instead."""
+        self.route(record)
+
+    def _send_log(self, record: bytes) -> None:
         if os.getpid() == self._pid:
             self.send(native.encode_message(protocol.LOG, fitting_record(record)))
         elif sys.stderr:

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -159,7 +160,7 @@ def test_a_person_reads_where_it_is_and_that_it_ended(tmp_path: Path) -> None:
             found = re.findall(r"http://127\.0\.0\.1:\d+", service.err)
             time.sleep(0.05)
         assert service.stop() == 0
-    assert "nuwrap  'fn' will be at http://127.0.0.1:PORT" in service.err
+    assert "nuwrap  starting 'fn'; Ctrl-C stops it" in service.err
     assert "nuwrap  ended; its log is in .nuwrap/runs/" in service.err
     assert "Traceback" not in service.err
     assert (tmp_path / "out").read_text() == ""
@@ -218,3 +219,14 @@ def _call_and_keep(address: str, seen: list[object]) -> None:
         seen.append(call(address)[0])
     except (OSError, http.client.HTTPException) as exc:
         seen.append(exc)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_a_service_ends_when_the_command_that_serves_it_is_killed(tmp_path: Path) -> None:
+    write_function(tmp_path, code=ADD)
+    with served(tmp_path, "--workers", "1") as service:
+        service.process.kill()
+        until = time.monotonic() + 30
+        while is_ready(service.admin):
+            assert time.monotonic() < until
+            time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""`nuwrap serve`: read the function, plan the service, say how it is called, serve it until a stop."""
+"""`nuwrap serve`: read the function, plan the service, serve it until a stop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from nuwrap.plan.launch import plan_serve
 from nuwrap.platforms import get_platform
 from nuwrap.spec.function_file import FunctionFile
 from nuwrap.spec.task import ServeTask, ServeValues
-from nuwrap_runtime.launch import Launch, Serve
+from nuwrap_runtime.launch import Serve
 
 EARLY_STOP = 130  # of a host that Ctrl-C ended before it could take it
 STOPPED = 143
-HERE = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ def serve_function(options: ServeOptions) -> int:
     if not _is_loopback(launch.serve.address):
         say(f"--address {launch.serve.address}: whoever reaches that address can call the function, without a login")
     if not options.as_json:
-        for line in describe_service(launch):
-            tell(f"nuwrap  {line}")
+        tell(f"nuwrap  starting {launch.function!r}; Ctrl-C stops it")
     finished = get_platform("local").run_service(job, say=say)
     if finished.exit_code == EARLY_STOP:
         tell("nuwrap: stopped before it began")
@@ -48,22 +45,6 @@ def serve_function(options: ServeOptions) -> int:
     if not options.as_json:
         tell(f"nuwrap  ended; its log is in {os.path.relpath(finished.folder)}/")
     return finished.exit_code
-
-
-def describe_service(launch: Launch) -> list[str]:
-    """Return what a person needs to call the service and to stop it, one line each."""
-    serve = launch.serve
-    shown = f"[{serve.address}]" if ":" in serve.address else serve.address
-    host = HERE if serve.address in ("", *EVERYWHERE) else shown
-    service, admin = (f"http://{host}:{port or 'PORT'}" for port in (serve.port, serve.admin_port))
-    lines = [
-        f"{launch.function!r} will be at {service}; Ctrl-C stops it",
-        f"docs {admin}/docs, metrics {admin}/metrics",
-        f"call it: curl {service}/ -H 'Content-Type: application/json' -d '{{\"NAME\": \"VALUE\"}}'",
-    ]
-    if not (serve.port and serve.admin_port):
-        lines.append("PORT is any free one; the line 'serving' will tell which")
-    return lines
 
 
 def _make_task(file: FunctionFile, options: ServeOptions) -> ServeTask:

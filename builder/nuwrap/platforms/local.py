@@ -32,6 +32,13 @@ START_HOST = (
     "from nuwrap_runtime.host.__main__ import main; main()"
 )
 
+# A service would go on for ever, and keep its port: when this process is killed, the host is told to stop (Linux;
+# prctl.h: PR_SET_PDEATHSIG is 1).
+START_SERVICE = (
+    "import ctypes, os, signal, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "
+    "os.getppid() == int(sys.argv.pop(1)) or sys.exit(143); "
+)
+
 # Of the host's own variables, those that describe this machine and not a function: they count where the launch does
 # not say it. All others the launch decides.
 MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
@@ -76,7 +83,10 @@ def _run_host(command: Sequence[str], job: Job, start: _Start, screen: int) -> i
     """Run the host to its end and return its exit code; its output goes to the log too."""
     path = _write_launch(start.folder, job.launch)
     with _secrets(start.folder, job.secrets) as secrets, _open_log(start.folder) as log:
-        argv = [sys.executable, "-I", "-c", START_HOST, _runtime_folder(), *command, "--launch", path]
+        start_host = [START_HOST, _runtime_folder()]
+        if command[0] == "serve":
+            start_host = [START_SERVICE + START_HOST, str(os.getpid()), _runtime_folder()]
+        argv = [sys.executable, "-I", "-c", *start_host, *command, "--launch", path]
         env = {**start.environ, "NUWRAP_SECRETS": secrets} if secrets else start.environ
         host = Command(argv, env, cwd=job.folder, redact=tuple(job.secrets.values()))
         return stream(host, out=(screen, log), err=(STDERR, log))

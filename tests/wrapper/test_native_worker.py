@@ -668,3 +668,74 @@ def test_interpreter_without_a_build_of_ours_answers_too(host, tree, tmp_path):
     (lean / "abi" / "pure").symlink_to(os.path.join(tree, "abi", "pure"))
     peer = host(ECHO, tree=str(lean), python=os.path.realpath(sys.executable)).start()
     assert [peer.ask(b"x").body, peer.ask(b"y").body] == [b"x", b"y"]
+
+
+DESCRIBED = '''
+import datetime, enum
+from typing import Dict, List, Literal, Optional, Union
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = 2
+class Odd(enum.Enum):
+    A = object()
+def f(
+    project, context, n: int, s: str = "x", r: float = float("inf"), b: bool = True, items: List[int] = [1],
+    table: Dict[str, float] = {}, maybe: Optional[int] = None, either: Union[int, str] = 1,
+    pick: Literal["a", 1] = "a", colour: Colour = Colour.BLUE, odd: Odd = Odd.A,
+    at: datetime.datetime = datetime.datetime(2026, 1, 31), day: Optional[datetime.date] = None, free=object(),
+    data: bytes = b"x", given: int = 1, **others: int,
+) -> Dict[str, int]:
+    """First line.
+
+    More of it.
+    """
+'''
+SCHEMAS = {
+    "n": {"type": "integer"},
+    "s": {"type": "string"},
+    "r": {"type": "number"},
+    "b": {"type": "boolean"},
+    "items": {"type": "array", "items": {"type": "integer"}},
+    "table": {"type": "object", "additionalProperties": {"type": "number"}},
+    "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    "pick": {"enum": ["a", 1]},
+    "colour": {"enum": ["red", 2]},
+    "odd": {"enum": ["A"]},
+    "at": {"type": "string", "format": "date-time"},
+    "day": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+    "free": {},
+    "data": {},
+    "others": {"type": "integer"},
+}
+
+
+class TestDescription:
+    @PREFIXES
+    def test_it_has_what_an_openapi_document_needs(self, host, prefix):
+        peer = host(DESCRIBED.replace("def f", prefix + "def f"), parameters={"given": 2}).start()
+        peer.send({native.DESCRIBE: True})
+        answer = peer.answer()
+        told = answer.json()
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        assert {one["name"]: one["schema"] for one in told["parameters"]} == SCHEMAS
+        assert [one["name"] for one in told["parameters"] if one["required"]] == ["n"]
+        defaults = {one["name"]: one["default"] for one in told["parameters"] if "default" in one}
+        expected = {"s": "x", "b": True, "items": [1], "table": {}, "maybe": None, "either": 1, "pick": "a"}
+        assert defaults == {**expected, "colour": 2, "at": "2026-01-31T00:00:00", "day": None}
+        assert (told["fixed"], told["has_any"], told["binding"]) == (["given"], True, "names")
+        assert told["returns_schema"] == {"type": "object", "additionalProperties": {"type": "integer"}}
+        assert (told["doc"], told["text"]) == ("First line.", "First line.\n\nMore of it.")
+        assert told["kind"] == (prefix.strip() or "sync")
+
+    def test_handler_of_context_and_event_is_described_too(self, host):
+        peer = host("def f(ctx, event, extra=1):\n    return event.body\n").start()
+        peer.send({native.DESCRIBE: True})
+        told = peer.answer().json()
+        assert (told["binding"], told["parameters"], told["returns_schema"]) == ("nuclio", [], {})
+        assert peer.ask(b"x").body == b"x"
+
+    def test_annotation_that_cannot_be_resolved_is_anything(self, host):
+        peer = host("def f(a: 'Nowhere', b: 'list[Nowhere]' = None, c: 'int' = 3): pass\n").start()
+        peer.send({native.DESCRIBE: True})
+        assert [one["schema"] for one in peer.answer().json()["parameters"]] == [{}, {}, {"type": "integer"}]

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Callable, Literal, Union, get_args, get_origi
 
 from nuwrap_runtime.schema import show
 
-_UNIONS = (Union, getattr(types, "UnionType", Union))  # `int | None` is one from Python 3.10 on
-_LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+UNIONS = (Union, getattr(types, "UnionType", Union))  # `int | None` is one from Python 3.10 on
+LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _DIGITS = frozenset("0123456789")
 
@@ -26,22 +26,22 @@ def convert(value: Any, annotation: Any, *, from_query: bool) -> Any:
     `value` is JSON, or text when `from_query`. JSON is not bent: the string "3" is no int there.
     Raises ValueError with what was found and what is allowed.
     """
-    annotation = _bare(annotation)
+    annotation = bare(annotation)
     if annotation in (Any, inspect.Parameter.empty) or isinstance(annotation, str):
         return value
     origin = get_origin(annotation) or annotation
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return _to_union(value, get_args(annotation), from_query=from_query)
     if origin is Literal:
         return _to_choice(value, [(one, one) for one in get_args(annotation)], from_query=from_query)
-    if origin in _LISTS:
+    if origin in LISTS:
         return _to_list(value, get_args(annotation), from_query=from_query)
-    if origin in _DICTS:
+    if origin in DICTS:
         return _to_dict(value, get_args(annotation), from_query=from_query)
     return _to_class(value, origin, from_query=from_query)
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """Return what `Annotated` and `NewType` stand for."""
     while True:
         if get_origin(annotation) is Annotated:
@@ -60,7 +60,7 @@ def _to_class(value: Any, kind: Any, *, from_query: bool) -> Any:
         return of_text(value) if from_query and isinstance(value, str) else of_json(value)
     if kind is type(None):
         return _expect(value, value is None, "null")
-    if _is_enum(kind):
+    if is_enum(kind):
         return _to_choice(value, _members(kind), from_query=from_query)
     datetime = sys.modules.get("datetime")  # an annotation of its classes can only be there when it is loaded
     if datetime is not None and kind in (datetime.datetime, datetime.date, datetime.time):
@@ -68,7 +68,8 @@ def _to_class(value: Any, kind: Any, *, from_query: bool) -> Any:
     return value
 
 
-def _is_enum(kind: Any) -> bool:
+def is_enum(kind: Any) -> bool:
+    """Tell whether it is an enumeration's class, without importing enum."""
     enum = sys.modules.get("enum")
     return enum is not None and isinstance(kind, enum.EnumMeta)
 

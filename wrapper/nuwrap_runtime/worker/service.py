@@ -40,9 +40,10 @@ class Answers:
         return replies.error_reply(500, "the event could not be answered", "")
 
     def _description(self) -> list[Piece]:
-        application = self.application
+        from nuwrap_runtime.worker.schemas import describe_service
+
         try:
-            text = json.dumps(binding.describe(application.function, application.spec))
+            text = json.dumps(describe_service(self.application.function, self.application.spec))
             return self.encoder.reply(Reply(text, content_type=replies.JSON))
         except Exception as exc:  # noqa: BLE001 - annotations and defaults are the user's objects
             return self.failed(exc, "")

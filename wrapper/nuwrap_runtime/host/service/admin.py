@@ -70,12 +70,12 @@ def _metrics(status: Status) -> Page:
 
 
 def _openapi(status: Status) -> Page:
-    document = _document(status)
+    document = document_of(status)
     return _not_yet(status) if document is None else _json(200, document)
 
 
 def _docs(status: Status) -> Page:
-    document = _document(status)
+    document = document_of(status)
     if document is None:
         return _not_yet(status)
     return _page(200, _HTML, docs_page.docs_page(document), {"Content-Security-Policy": docs_page.POLICY})
@@ -95,7 +95,8 @@ _PAGES: Mapping[str, Callable[[Status], Page]] = {
 }
 
 
-def _document(status: Status) -> Optional[dict[str, Any]]:
+def document_of(status: Status) -> Optional[dict[str, Any]]:
+    """Return the service's OpenAPI document, None until a worker was ready."""
     if status.description is None:
         return None
     return openapi.openapi_document(

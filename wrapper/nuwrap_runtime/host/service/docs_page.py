@@ -127,18 +127,21 @@ def _block(text: str) -> str:
     return f'<p class="text">{escape(text if kept else " ".join(lines))}</p>'
 
 
-def _calls(document: Mapping[str, Any], path: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line of curl for each way to call the function."""
+def commands(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return a line of curl for each way to call the function, by method: POST always, GET where a query can do it."""
+    path: Mapping[str, Any] = document["paths"]["/"]
     servers = document.get("servers")
     address = (servers[0]["url"] if servers else "http://localhost:8080").rstrip("/") + "/"
     is_stream = EVENTS in _contents(path["post"]["responses"].get("200", {}))
     curl = "curl -N" if is_stream else "curl"  # chunks as they come
-    body = _json_body(path["post"])
+    found = {"GET": f"{curl} {shlex.quote(address + _query(_json_body(path['post'])))}"} if "get" in path else {}
+    return {**found, "POST": f"{curl} {shlex.quote(address)} {_data(path['post'])}"}
+
+
+def _calls(document: Mapping[str, Any], path: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Call it</h2>"
-    if "get" in path:
-        yield f"<h3>GET</h3><pre>{escape(f'{curl} {shlex.quote(address + _query(body))}')}</pre>"
-    command = f"{curl} {shlex.quote(address)} {_data(path['post'])}"
-    yield f"<h3>POST</h3><pre>{escape(command)}</pre>"
+    for method, command in commands(document).items():
+        yield f"<h3>{method}</h3><pre>{escape(command)}</pre>"
     yield f'<p class="soft">{escape(path["post"].get("description", ""))}</p>'
 
 

@@ -87,6 +87,10 @@ class Metrics:
         queue.counts[bisect_left(BUCKETS, queued_s)] += 1
         queue.total += queued_s
 
+    def refuse(self, status: int) -> None:
+        """Count what was answered without a worker; it took no time that says anything."""
+        self._codes[status] = self._codes.get(status, 0) + 1
+
     def restart(self, reason: str) -> None:
         """Count a worker that is replaced; `reason` is one of REASONS."""
         self._restarts[reason] += 1

@@ -90,13 +90,13 @@ class Pool(Owner):
             if self._launch.serve.access_log:
                 self._log_access(exchange, status, now - call.submitted)
         else:
-            self._metrics.observe(status, 0.0, 0.0)
+            self._metrics.refuse(status)
         if not self.in_flight:
             self.on_quiet()
 
     def refused(self, status: int) -> None:
         """See `Application.refused`."""
-        self._metrics.observe(status, 0.0, 0.0)
+        self._metrics.refuse(status)
 
     # What a call asks
 

@@ -20,7 +20,8 @@ from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import kill_orphans
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.service.admin import Status, admin_page
+from nuwrap_runtime.host.service.admin import Status, admin_page, document_of
+from nuwrap_runtime.host.service.docs_page import commands
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal
 from nuwrap_runtime.host.service.gateway import LINGER_SECONDS, Gateway, HttpLimits, bind, url_of
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState
@@ -208,8 +209,14 @@ class Service:
         self._is_ready = True
         self._enter("ready")
         self._report.phase = "ready"
-        where = f"{url_of(self._socket)}  (docs and metrics: {url_of(self._admin_socket)}/docs, /metrics)"
-        self._report.tell("ready", f"serving {self._launch.function} at {where}", seconds=self._report.total())
+        address, admin = url_of(self._socket), url_of(self._admin_socket)
+        message = f"serving {self._launch.function} at {address}"
+        document = document_of(self.status())
+        if not self._report.is_json:
+            message += f"\ndocs {admin}/docs, metrics {admin}/metrics"
+            message += f"\n{next(iter(commands(document).values()))}" if document else ""
+        told = {"address": address, "admin": admin, "seconds": self._report.total()}
+        self._report.tell("ready", message, **told)
 
     def _start_seconds(self, whole: float) -> dict[str, float]:
         """Return the first worker's seconds of load and init, and as `start` what the interpreter itself took."""

@@ -18,6 +18,12 @@ class Encoder:
     def __init__(self, pack: Callable[[Any], bytes]) -> None:
         self._pack = pack
 
+    def plain(self, body: bytes, content_type: str = replies.TEXT) -> list[Piece]:
+        """Return the messages of an answer that is nothing but its body, without the detour over a Reply."""
+        if len(body) > native.INLINE_BYTES:
+            return self.reply(Reply(body, content_type=content_type))
+        return [(native.encode_message(protocol.REPLY, self._pack([200, content_type, {}, body, len(body)])), -1)]
+
     def reply(self, reply: Reply) -> list[Piece]:
         """Return the messages of a whole answer. Raises what its headers' `__str__` raise, ValueError when too long."""
         fields = native.reply_fields(reply)

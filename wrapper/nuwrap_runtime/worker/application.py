@@ -37,6 +37,7 @@ class Application:
         self._init: Optional[Callable[..., Any]] = None
         self._binding: Optional[binding.Binding] = None
         self._values: dict[str, Any] = {}
+        self._is_plain = False  # called as plain Nuclio calls it, with nothing to bind
         self._entities: Optional[tuple[Project, Run]] = None
 
     def find_entities(self) -> tuple[Project, Run]:
@@ -76,6 +77,7 @@ class Application:
         if spec.inputs:
             project = self.find_entities()[0]
             self._values.update((name, project.entity(key)) for name, key in spec.inputs.items())
+        self._is_plain = self._binding.leading == ("context", "event") and not self._binding.slots and not self._values
 
     def _load_init(self) -> Optional[Callable[..., Any]]:
         """Return `init_function`, else plain Nuclio's `init_context` beside the handler, when there is one."""
@@ -131,6 +133,8 @@ class Application:
     def arguments(self, event: Event) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the named arguments of one call. Raises Unprocessable."""
         self.phase = "handler"
+        if self._is_plain:
+            return [self.context, event], {}
         if self._binding is None:
             raise RuntimeError("the function is called before it is loaded")
         return self._binding.arguments(_Injected(self, event), self._values, event)

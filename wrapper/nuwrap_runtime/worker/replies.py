@@ -25,6 +25,8 @@ def to_reply(value: Any, event_id: str = "") -> Reply:
     Raises TypeError or ValueError for what no client could read: a data frame, an entity, a status that is none, a
     value that contains itself. The message is for the function's author.
     """
+    if type(value) is dict or type(value) is list:
+        return Reply(_encode_json(value), content_type=JSON, event_id=event_id)
     if isinstance(value, tuple) and len(value) == 2:
         body, content_type = _body(value[1])
         if not isinstance(value[1], (str, bytes, bytearray, memoryview, type(None))):
@@ -134,7 +136,7 @@ def _encode_json(value: Any) -> str:
     """Return JSON with NaN and the infinities as strings, as nuclio-sdk writes them."""
     try:
         try:
-            return json.dumps(value, allow_nan=False, default=_fallback)
+            return _ENCODER.encode(value)
         except ValueError:  # not finite, or in a circle: then the second attempt does not end well either
             return json.dumps(_finite(value), default=lambda one: _finite(_fallback(one)))
     except RecursionError as exc:
@@ -150,6 +152,9 @@ def _fallback(value: Any) -> Any:
         return value.__log__()  # nuclio-sdk asks for it first
     except Exception:  # noqa: BLE001 - a user's object may raise anything
         return repr(value)
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_fallback)
 
 
 def _finite(value: Any) -> Any:

@@ -59,6 +59,15 @@ class Answers:
             text = "the function raised an exception whose response is not valid"
             return self.encoder.reply(replies.error_reply(500, text, request))
 
+    def of(self, value: Any, request: str) -> list[Piece]:
+        """Return the answer of what the function returned. Raises TypeError or ValueError for what no client reads."""
+        kind = type(value)
+        if kind is bytes:
+            return self.encoder.plain(value)
+        if kind is str:
+            return self.encoder.plain(value.encode("utf-8", "surrogateescape"))
+        return self.encoder.reply(replies.to_reply(value, request))
+
     def log(self, exc: BaseException) -> None:
         """Log what the user's code raised."""
         from nuwrap_runtime.worker.tracebacks import log_exception
@@ -128,7 +137,7 @@ class Service:
             value = self._application.call(Event(message))
             stream = find_stream(value)
             if stream is None:
-                return self._answers.encoder.reply(replies.to_reply(value, request))
+                return self._answers.of(value, request)
         except Lost:
             raise
         except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from nuwrap_runtime.worker import native, protocol, replies
+from nuwrap_runtime.worker import native, protocol
 from nuwrap_runtime.worker.answers import Piece, close
 from nuwrap_runtime.worker.channel import Channel
 from nuwrap_runtime.worker.connection import READ_BYTES
@@ -170,7 +170,7 @@ class ConcurrentService:
         try:
             value = await self._value(message)
             stream = find_stream(value)
-            pieces = [] if stream else self._answers.encoder.reply(replies.to_reply(value, request))
+            pieces = [] if stream else self._answers.of(value, request)
         except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
             self._caller.end_child(exc)
             return self._answers.failed(exc, request) if not call.is_cancelled else self._dropped(exc)

@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Any, Callable
 
 import pytest
+from running_gateway import RunningGateway
 from running_job import Finished, RunningJob
 from running_service import RunningService
 from scripted_processor import ScriptedProcessor
@@ -82,3 +83,10 @@ def service(tree: str, tmp_path: Path) -> Iterator[Callable[..., RunningService]
             return running.ready() if wait else running.announced()
 
         yield start
+
+
+@pytest.fixture(params=["httptools", "h11"])
+def gateway(request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningGateway]]:
+    """Start a gateway with either parser in this process; arguments are those of HttpLimits."""
+    with ExitStack() as stack:
+        yield lambda **limits: stack.enter_context(RunningGateway(request.param, **limits))

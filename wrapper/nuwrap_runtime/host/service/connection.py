@@ -87,12 +87,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         try:
             self._parser.feed(self._gateway.buffer[:nbytes])
         except BadRequest as exc:
-            self._refuse_all(exc)
+            if not self._is_deaf:
+                self._refuse_all(exc)
             return
-        if self._active is None and not self._is_deaf:
-            self._await_more()
-        elif self._waiting:
+        if self._waiting:
             self._transport.pause_reading()
+        elif self._can_go_on():
+            self._await_more()
 
     def eof_received(self) -> bool:
         """See asyncio. A client that closed its half still gets its answer; one that is gone altogether says so.
@@ -101,8 +102,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         answer with a reset: `look` sees it then.
         """
         self._has_eof = True
-        if self._active is None or self._is_deaf:
-            return False
+        if self._active is None:
+            return bool(self._waiting)
         if self._active.request.version == "1.1" and not self._active.status and not self._file:
             self._transport.write(CONTINUE)
         return True
@@ -123,20 +124,23 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._pump_file()
         elif self._active and self._active.is_streaming:
             self._active.on_flow(False)  # noqa: FBT003
+        elif self._active is None and not self._is_closing:
+            self._advance()
 
     # What the parser calls
 
     def on_head(self, head: Head) -> None:
-        """Decide on a request by its head."""
+        """Decide on a request by its head, when it is its turn: one connection has one place at most."""
+        if self._is_deaf:
+            return
+        self._in_head = False
         request = check_request(head)
         exchange = self._incoming = Exchange(self, request)
         if request.length > self._gateway.limits.max_body_bytes:
             exchange.refusal = self._too_large()
-        else:
-            exchange.refusal = self._gateway.application.admit(exchange)
-            exchange.is_admitted = exchange.refusal is None
         self._body_began = self._gateway.now() if request.has_body else 0.0
         if self._active is None and not self._waiting:
+            self._admit(exchange)
             self._answer_head(exchange)
 
     def on_body(self, data: bytes) -> None:
@@ -239,16 +243,26 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._is_advancing:
             return
         self._is_advancing = True
-        while self._active is None and self._waiting and not self._transport.is_closing():
+        while self._can_go_on() and self._waiting:
             exchange = self._active = self._waiting.popleft()
             self.deadline = NEVER
+            self._admit(exchange)
             if exchange.refusal:
                 self._answer_refusal(exchange)
             else:
                 self._gateway.application.submit(exchange)
         self._is_advancing = False
-        if self._active is None and not self._transport.is_closing():
+        if self._can_go_on():
             self._go_on()
+
+    def _can_go_on(self) -> bool:
+        """Tell whether the next answer may begin: not while the client takes none, else they would heap up here."""
+        return self._active is None and not (self._is_paused or self._is_closing or self._transport.is_closing())
+
+    def _admit(self, exchange: Exchange) -> None:
+        if exchange.refusal is None and not exchange.is_admitted:
+            exchange.refusal = self._gateway.application.admit(exchange)
+            exchange.is_admitted = exchange.refusal is None
 
     def _go_on(self) -> None:
         if self._error:
@@ -259,6 +273,8 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         self._transport.resume_reading()
         if self._incoming:
+            self._body_began = self._gateway.now()  # it could not be read all the time
+            self._admit(self._incoming)
             self._answer_head(self._incoming)
         if not self._is_deaf:
             self._await_more()
@@ -304,7 +320,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
         Closing a socket with unread bytes makes the system send a reset, which overtakes the answer.
         """
-        self._is_deaf = True
+        self._is_deaf = self._is_closing = True
         if self._has_eof or (self._incoming is None and (self._parser is None or self._parser.is_idle)):
             self._transport.close()
             return

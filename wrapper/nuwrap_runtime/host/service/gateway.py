@@ -39,7 +39,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._server: Optional[asyncio.AbstractServer] = None
-        self._look_every = min(1.0, limits.read_timeout_s / 4, limits.keep_alive_s / 4)
+        self._look_every = max(0.01, min(1.0, limits.read_timeout_s / 4, limits.keep_alive_s / 4))
         self._look()
 
     async def listen(self, bound: socket.socket) -> None:

@@ -46,6 +46,8 @@ def check_request(head: Head) -> Request:
     """
     if head.version not in ("1.1", "1.0"):
         raise BadRequest(505, f"HTTP/{head.version} is not served; allowed: HTTP/1.1 and HTTP/1.0")
+    if head.method == "CONNECT":  # what follows its head is no request
+        raise BadRequest(501, "CONNECT is not served: this is no proxy")
     headers = _join(head)
     length = _body_length(headers, head.version)
     connection = headers.get("Connection", "").lower()

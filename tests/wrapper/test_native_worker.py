@@ -53,6 +53,9 @@ class TestReplies:
         answer = host(code).start().ask(headers={"X": "a\udcff"})
         assert (answer.headers["Y"], answer.content_type, answer.body) == ("a\udcff", "a\udcff", b"a\xff")
 
+    def test_status_0_is_200_as_with_the_processor(self, host):
+        assert host("def f(context, event):\n    return 0, 'x'\n").start().ask().status == 200
+
     def test_text_that_is_no_unicode_at_all_is_a_500(self, host):
         peer = host("def f(context, event):\n    return '\\ud800' if event.body else 'fine'\n").start()
         assert [peer.ask(b"x").status, peer.ask().status] == [500, 200]
@@ -146,6 +149,15 @@ class TestFiles:
         peer.post_file(b"short", size=99)
         peer.send({**protocol.make_event(None), native.SIZE: 5})
         assert [peer.answer().status, peer.answer().status, peer.ask().status] == [500, 500, 200]
+        assert peer.open_files() == before
+
+    def test_file_that_no_event_asks_for_is_closed(self, host):
+        peer = host(ECHO).start()
+        peer.ask()
+        before = peer.open_files()
+        with open(os.devnull, "rb") as stream:
+            peer.send(protocol.make_event(b"x"), file=stream.fileno())
+        assert [peer.answer().body, peer.ask(b"y").body] == [b"x", b"y"]
         assert peer.open_files() == before
 
     @PREFIXES
@@ -335,6 +347,36 @@ class TestStreams:
             peer.next(native.BROKEN)
             assert peer.ask(b"plain").body == b"fine"
         assert [one["message"] for one in peer.logs()] == ["closed"] * 3
+
+    def test_async_generator_of_a_sync_function_is_cancelled_too(self, host):
+        code = "import asyncio\ndef f(context, event):\n    return g(context)\nasync def g(context):\n    try:\n"
+        code += "        while True:\n            yield 'a'\n            await asyncio.sleep(0.01)\n"
+        peer = host(code + "    finally:\n        context.logger.info('closed')\n").start()
+        event = peer.post()
+        peer.next(native.CHUNK)
+        peer.cancel(event)
+        peer.next(native.BROKEN)
+        assert [one["message"] for one in peer.logs()] == ["closed"]
+
+    @PREFIXES
+    def test_stream_under_way_when_the_host_says_the_end_is_whole(self, host, prefix):
+        code = f"import time\n{prefix}def f(context, event):\n    for n in range(5):\n        time.sleep(0.02)\n"
+        peer = host(code + "        yield str(n)\n", concurrency=2).start()
+        peer.post()
+        assert peer.finish() == 0
+        answer = peer.answer()
+        assert (answer.body, answer.ended) == (b"01234", native.END)
+
+    @PREFIXES
+    def test_host_that_is_gone_ends_a_stream_and_the_worker(self, host, prefix):
+        code = f"{prefix}def f(context, event):\n    try:\n        while True: yield 'x' * 1000\n"
+        peer = host(code + "    finally:\n        print('closed')\n", concurrency=2).start()
+        peer.post()
+        peer.next(native.CHUNK)
+        for one in peer.sockets:
+            one.peer.close()
+        assert peer.process.wait(60) == 1
+        assert (peer.stdout(), "is lost" in peer.stderr()) == ("closed\n", True)
 
     @PREFIXES
     def test_cancel_of_another_event_is_ignored(self, host, prefix):

@@ -73,8 +73,3 @@ def _body_file(body: bytes) -> int:
         os.close(file)
         raise
     return file
-
-
-def refusal(text: str, request: str, status: int = 500) -> Reply:
-    """Return the reply to what could not be answered at all."""
-    return replies.error_reply(status, text, request)

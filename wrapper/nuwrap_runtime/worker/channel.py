@@ -130,6 +130,7 @@ class Channel:
                 os.close(file)
         self._queue.clear()
         self._held = 0
+        self._loop.call_soon_threadsafe(self._end)  # a descriptor that the user's code closed tells no end
 
     def _watch(self) -> None:
         self._is_watched = True

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nuwrap_runtime
 from nuwrap_runtime.errors import NuwrapError
@@ -17,8 +17,10 @@ from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.calls import Terminated
 from nuwrap_runtime.worker.connection import Connection, connect
 from nuwrap_runtime.worker.context import Logger
-from nuwrap_runtime.worker.link import Link
 from nuwrap_runtime.worker.spec import WorkerSpec, read_spec
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.worker.link import Link
 
 _held: list[Connection] = []  # to the process's end, threads included: the host takes the socket's end for it
 
@@ -32,9 +34,9 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     user_paths = paths.arrange(spec.root, spec.pythonpath)
     paths.run_sitecustomize(spec.pythonpath or "")
     os.chdir(spec.root)
-    is_native = spec.reply_form == native.FORM and spec.mode == "event"
-    peer = connect(options["event-socket-path"])
-    connection = Link(peer, unpack) if is_native else Connection(peer)
+    path = options["event-socket-path"]
+    link = open_link(path, unpack) if spec.reply_form == native.FORM and spec.mode == "event" else None
+    connection = Connection(connect(path)) if link is None else link
     _held.append(connection)
     control = connect(options["control-socket-path"]) if options.get("control-socket-path") else None
     logger = Logger(connection.send_log)
@@ -48,9 +50,8 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included
         return report(application, exc)
     try:
-        if isinstance(connection, Link):
-            path = options["event-socket-path"]
-            serve_native(application, connection, path, seconds=seconds, unpack=unpack)
+        if link is not None:
+            serve_native(application, link, path, seconds=seconds, unpack=unpack)
         else:
             connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
             lines.serve(application, connection, unpack)
@@ -59,6 +60,13 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     if control:
         control.close()
     return 0
+
+
+def open_link(path: str, unpack: msgpack.Unpack) -> Link:
+    """Return the first event socket of `nuwrap/1`, connected."""
+    from nuwrap_runtime.worker.link import Link
+
+    return Link(connect(path), unpack)
 
 
 def serve_native(

@@ -46,7 +46,15 @@ class Inbox:
         """
         if ancillary:
             self._files.extend(descriptors(ancillary))
-        return [self._message(frame) for frame in self._decoder.feed(data)]
+        messages = [self._message(frame) for frame in self._decoder.feed(data)]
+        if self._files and self._decoder.is_empty:  # of frames that did not say that they bring one
+            self.close()
+        return messages
+
+    def close(self) -> None:
+        """Close the descriptors that no message took."""
+        while self._files:
+            os.close(self._files.popleft())
 
     def _message(self, frame: protocol.Data) -> Any:
         try:

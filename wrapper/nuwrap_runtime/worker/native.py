@@ -49,7 +49,7 @@ def encode_message(kind: bytes, payload: bytes = b"") -> bytes:
 def reply_fields(reply: Reply) -> list[Any]:
     """Return what `r` carries of a reply whose body is small, or without its body."""
     body = reply.body.encode("utf-8", "surrogateescape") if isinstance(reply.body, str) else reply.body
-    return [reply.status, reply.content_type, header_texts(reply.headers), body, len(body)]
+    return [reply.status or 200, reply.content_type, header_texts(reply.headers), body, len(body)]
 
 
 def header_texts(headers: Mapping[str, Any]) -> dict[str, Union[str, list[str]]]:

@@ -60,6 +60,11 @@ class FrameDecoder:
         return messages
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no message is under way."""
+        return not self._buffer
+
+    @property
     def missing(self) -> int:
         """Bytes that the message under way still lacks, so that a reader can ask for as many at once."""
         if len(self._buffer) < HEADER.size:

@@ -141,9 +141,9 @@ class RunningGateway:
         self.until(lambda: self.echo.held)
         self.run(lambda: answer(self.echo.held.pop(0)))
 
-    def connections(self) -> int:
-        """Return how many connections are open."""
-        return int(self.run(lambda: len(self._gateway.connections)))
+    def connections_now(self) -> int:
+        """Return how many connections are open; for `until`, which calls it in the gateway's thread."""
+        return len(self._gateway.connections)
 
     def client(self, *, small_window: bool = False) -> Client:
         """Open a connection."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 SMALL_BODY = 64 * 1024  # of a refused request: read to its end, so that the connection can stay
+WAITING = 16  # most requests behind the one under way, when they come in several pieces
 WRITE_SECONDS = 60.0  # for what is written, 256 KiB at most, to be taken by the client
 LINGER_SECONDS = 10.0  # for a client to stop sending after an answer that came early
 BYTES_A_SECOND = 1024  # least that a body must come with, after `read_timeout_s`
@@ -90,7 +91,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             if not self._is_deaf:
                 self._refuse_all(exc)
             return
-        if self._waiting:
+        if self._is_full():
             self._transport.pause_reading()
         elif self._can_go_on():
             self._await_more()
@@ -214,8 +215,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     def look(self, now: float) -> None:
         """Act on a deadline that is over, and on a client that is gone."""
         if (
-            self._has_eof
-            and self._active
+            self._active
+            and (self._has_eof or self._waiting)
             and self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         ):
             self._transport.abort()
@@ -258,6 +259,10 @@ class HttpConnection(asyncio.BufferedProtocol):
     def _can_go_on(self) -> bool:
         """Tell whether the next answer may begin: not while the client takes none, else they would heap up here."""
         return self._active is None and not (self._is_paused or self._is_closing or self._transport.is_closing())
+
+    def _is_full(self) -> bool:
+        """Tell whether enough requests wait; up to then it is read on, so that the end of the connection shows."""
+        return len(self._waiting) > WAITING or sum(one.body.size for one in self._waiting) > SMALL_BODY
 
     def _admit(self, exchange: Exchange) -> None:
         if exchange.refusal is None and not exchange.is_admitted:

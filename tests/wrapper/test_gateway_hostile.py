@@ -85,6 +85,8 @@ SMUGGLING_WHOLE = {
     "space before the first header": b"GET / HTTP/1.1\r\n X: y\r\nHost: a\r\n\r\n",
     "NUL in the address": b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "a host of two words": b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "a host with a path": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
     "three words": b"GET / x HTTP/1.1\r\nHost: a\r\n\r\n",
     "tabs": b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n",
     "tunnel": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -13,6 +13,7 @@ from nuwrap_runtime.host.service.parsers import BadRequest, Head
 from nuwrap_runtime.worker.native import SIZE
 
 REQUEST_ID = re.compile(r"[!-~]{1,128}")
+HOST = re.compile(r"[^\s/?#@\\,]*")  # RFC 9112, 3.2: what is none must be refused
 FIELDS = 1000  # of one query
 NAMES_KEPT = 512
 TRIGGER = {"kind": "http", "name": "http"}
@@ -142,6 +143,8 @@ def _join(head: Head) -> dict[str, str]:
             joined[name] += ("; " if name == "Cookie" else ", ") + text
     if head.version == "1.1" and "Host" not in joined:
         raise BadRequest(400, "the header Host is missing")
+    if not HOST.fullmatch(joined.get("Host", "")):
+        raise BadRequest(400, f"the header Host is no host: {joined['Host'][:80]!r}")
     return joined
 
 

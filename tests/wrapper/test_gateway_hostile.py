@@ -75,6 +75,8 @@ SMUGGLING_HEADERS = {
     "huge chunk": (CHUNKED, b"FFFFFFFFFFFFFFFFF\r\nx"),
     "bare LF ends a trailer": (CHUNKED, b"0\r\nX: y\n\n"),
     "bare LF in a trailer": (CHUNKED, b"0\r\nX: y\nZ: w\r\n\r\n"),
+    "length in a trailer": (CHUNKED, b"0\r\nContent-Length: 3\r\n\r\n"),
+    "coding in a trailer": (CHUNKED, b"0\r\nTransfer-Encoding: chunked\r\n\r\n"),
     "bare LF ends a body": (CHUNKED, b"0\r\n\n"),
 }
 

@@ -348,7 +348,7 @@ class H11Parser:
             raise _too_large()
         if not line:
             self._finish()
-        elif not _TRAILER.fullmatch(line):
+        elif not _TRAILER.fullmatch(line) or line.partition(b":")[0].lower() in _FRAMING:
             raise BadRequest(400, f"this is no trailer: {line[:40]!r}")
         return True
 

@@ -159,17 +159,70 @@ def die_with_parent() -> Optional[Callable[[], None]]:
     return in_child
 
 
-def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+def hold_stops() -> Callable[[], None]:
+    """Keep SIGTERM and SIGINT back until the returned function is called, which raises what came meanwhile.
+
+    For a fork: its hooks (logging has one) run Python code, and Python drops an exception that a signal raises there.
+    A child calls it too, since it inherits what is kept back.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return release
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Optional[str] = None,
+    in_child: Optional[Callable[[], None]] = None,
+    **streams: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a program as leader of its own session. A stop that comes meanwhile is raised once it is killed again.
+
+    `in_child` is called in its process before it becomes the program. Raises OSError, ValueError.
+    """
+    release = hold_stops()
+
+    def prepare_child() -> None:
+        release()
+        if in_child:
+            in_child()
+
     try:
         process = subprocess.Popen(
-            list(command.argv),
-            env=dict(command.env),
-            cwd=command.cwd,
+            list(argv),
+            env=dict(env),
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=prepare_child,  # noqa: PLW1509 - the host has no threads
+            **streams,
+        )
+    except BaseException:
+        release()
+        raise
+    try:
+        release()
+    except BaseException:  # a stop
+        kill_group(process.pid)
+        process.wait()
+        raise
+    return process
+
+
+def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    try:
+        process = start(
+            command.argv,
+            env=command.env,
+            cwd=command.cwd,
+            in_child=die_with_parent(),
             stdout=output,
             stderr=subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509 - the host has no threads
         )
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in an argument
         where = f" in {command.cwd!r}" if command.cwd else ""

@@ -17,7 +17,7 @@ from nuwrap_runtime.errors import PlatformError, Stopped
 from nuwrap_runtime.host import endings
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import Prepared
-from nuwrap_runtime.host.process import die_with_parent, kill_group, kill_orphans
+from nuwrap_runtime.host.process import die_with_parent, kill_group, kill_orphans, start
 from nuwrap_runtime.result import SCHEMA, Failure
 from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker import msgpack, protocol
@@ -285,15 +285,7 @@ def start_worker(
     argv += ["--trigger-kind", kind, "--trigger-name", kind, "--decode-event-strings"]
     argv += ["--worker-spec", prepared.spec_path]
     try:
-        return subprocess.Popen(
-            argv,
-            env=dict(prepared.environ),
-            cwd=prepared.spec.root,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            start_new_session=True,
-            preexec_fn=in_worker(),  # noqa: PLW1509 - the host has no threads
-        )
+        return start(argv, env=prepared.environ, cwd=prepared.spec.root, in_child=in_worker(), stdout=stdout)
     except OSError as exc:
         raise PlatformError(f"cannot start the interpreter {prepared.python!r}: {exc.strerror}") from exc
 

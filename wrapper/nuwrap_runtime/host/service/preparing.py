@@ -9,12 +9,12 @@ import signal
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, NoReturn, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 from nuwrap_runtime import errors
 from nuwrap_runtime.errors import NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host.prepare import Prepared, prepare
-from nuwrap_runtime.host.process import adopt_orphans, die_with_parent, kill_orphans
+from nuwrap_runtime.host.process import adopt_orphans, die_with_parent, hold_stops, kill_orphans
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import Workspace
 from nuwrap_runtime.launch import Launch
@@ -34,13 +34,15 @@ class Preparing:
         self._outcome: dict[str, Any] = {}
         self._rest = b""
         self._pipe = reading
+        release_stops = hold_stops()
         self._pid = os.fork()
         if not self._pid:
             if die:
                 die()
             os.close(reading)
-            _prepare(launch, workspace, environ, report, writing)
+            _prepare(launch, workspace, environ, report, pipe=writing, release_stops=release_stops)
         os.close(writing)
+        release_stops()
 
     @property
     def pid(self) -> int:
@@ -87,12 +89,21 @@ def _outcome(told: Mapping[str, Any]) -> Prepared:
     return Prepared(**values)
 
 
-def _prepare(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report, pipe: int) -> NoReturn:
+def _prepare(
+    launch: Launch,
+    workspace: Workspace,
+    environ: Mapping[str, str],
+    report: Report,
+    *,
+    pipe: int,
+    release_stops: Callable[[], None],
+) -> NoReturn:
     """Prepare, tell how it went, and end: the body of the child."""
     adopt_orphans()
     report.on_phase = lambda phase: _tell(pipe, {"phase": phase})
     error: Optional[NuwrapError] = None
     try:
+        release_stops()
         prepared = prepare(launch, workspace, environ, report, mode="event", reply_form=FORM)
         _tell(pipe, {"prepared": {**asdict(prepared), "environ": dict(prepared.environ)}})
     except NuwrapError as exc:

@@ -114,6 +114,11 @@ def test_the_body_of_a_request_that_asks_for_another_protocol_is_no_request(sink
     assert told[1:] == [hidden, "end"]
 
 
+def test_a_framing_that_is_none_is_refused_whatever_protocol_is_asked_for(sink: NewSink) -> None:
+    lines = (b"Connection: Upgrade", b"Upgrade: x", b"Transfer-Encoding: chunk!ed")
+    assert sink().fault(head(*lines) + b"0\r\n\r\n").status in (400, 501)
+
+
 def test_many_tiny_requests_whose_last_is_cut_are_no_large_head(sink: NewSink) -> None:
     tiny = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     data = tiny * (3 * HEAD_BYTES // len(tiny)) + tiny[:9]

@@ -118,8 +118,13 @@ class HttptoolsParser:
     def feed(self, data: Union[bytes, memoryview]) -> None:
         """See `Parser.feed`."""
         rest = data
-        while rest:
-            rest = self._feed(rest)
+        try:
+            while rest:
+                rest = self._feed(rest)
+        except self._library.HttpParserError as exc:
+            if isinstance(exc, self._library.HttpParserCallbackError) and not self._fault:
+                raise  # a fault of ours
+            raise self._fault or BadRequest(400, f"this is no HTTP/1.1 request: {exc}") from exc
 
     def _feed(self, data: Union[bytes, memoryview]) -> Union[bytes, memoryview]:
         """Return what is left for the next parser."""
@@ -129,10 +134,6 @@ class HttptoolsParser:
         except self._library.HttpParserUpgrade as upgrade:
             self._go_on()
             return data[upgrade.args[0] :]
-        except self._library.HttpParserError as exc:
-            if isinstance(exc, self._library.HttpParserCallbackError) and not self._fault:
-                raise  # a fault of ours
-            raise self._fault or BadRequest(400, f"this is no HTTP/1.1 request: {exc}") from exc
         if self._in_head and self._begun == begins_here:
             self._waited_bytes += len(data)
             if self._waited_bytes > HEAD_BYTES:

@@ -25,6 +25,7 @@ SEEDS = (
     request("DELETE", "http://h/d"),
     b"GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 )
+WITH_BODIES = tuple(one for one in SEEDS if not one.startswith(b"HEAD"))
 NOISE = st.one_of(
     st.binary(max_size=40),
     st.sampled_from(
@@ -49,7 +50,7 @@ def served(tree: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
 
 
 def talk(place: Any, pieces: list[bytes]) -> list[Answer]:
-    """Send the pieces, close the sending half, and return all answers; each but the last must be whole."""
+    """Send the pieces, close the sending half, and return all answers, each of them whole; none may be to a HEAD."""
     answers: list[Answer] = []
     with Client(place) as client:
         client.socket.setsockopt(6, 1, 1)  # TCP_NODELAY: each piece as it is
@@ -60,15 +61,14 @@ def talk(place: Any, pieces: list[bytes]) -> list[Answer]:
             client.shut()
         except OSError:  # reset already
             return answers
-        while True:
+        left = None
+        while left is None:
             try:
-                head = client.head()
-                if head.status >= 200:
-                    answers.append(head)
-            except (CutOff, AssertionError):
-                return answers
-            length = int(head.header("content-length") or 0)
-            client.data = client.data[length:]
+                answers.append(client.answer())
+            except CutOff as cut:
+                left = cut.data
+    assert left == b"", answers
+    return answers
 
 
 def dated(answers: list[Answer]) -> list[tuple[int, str]]:
@@ -148,7 +148,7 @@ def test_a_request_cut_anywhere_is_not_executed(running: RunningGateway, seed: b
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from(SEEDS), st.integers(0, 150), st.integers(0, 30), NOISE)
+@given(st.sampled_from(WITH_BODIES), st.integers(0, 150), st.integers(0, 30), NOISE)
 def test_a_service_says_hello_after_anything(
     served: RunningService, seed: bytes, at: int, taken: int, noise: bytes
 ) -> None:

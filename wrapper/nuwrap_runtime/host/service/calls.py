@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Optional
 
 from nuwrap_runtime.host.service.answers import BadHeader
 from nuwrap_runtime.worker.native import Headers
-from nuwrap_runtime.worker.protocol import ProtocolError
 
 if TYPE_CHECKING:
     from nuwrap_runtime.host.service.exchange import Exchange
@@ -20,11 +19,12 @@ CANCEL_SECONDS = 1.0  # for an async call to end after it was cancelled for its 
 class Call:
     """A request that waits for a slot, then has one until the worker has answered, its client there or not."""
 
-    __slots__ = ("_pool", "_timer", "begun", "exchange", "id", "is_abandoned", "slot", "submitted")
+    __slots__ = ("_is_paused", "_pool", "_timer", "begun", "exchange", "id", "is_abandoned", "slot", "submitted")
 
     def __init__(self, pool: Pool, exchange: Exchange, now: float) -> None:
         self._pool = pool
         self._timer: Optional[asyncio.TimerHandle] = None
+        self._is_paused = False  # the client is the slow one
         self.exchange = exchange
         self.id = exchange.request.id
         self.slot: Optional[Slot] = None
@@ -46,7 +46,6 @@ class Call:
         """Pass on a whole answer, its body in a file when there is one."""
         self._disarm()
         self.slot = None
-        _check_status(status)
         try:
             if file:
                 self.exchange.reply_file(status, content_type, headers, file)
@@ -57,11 +56,13 @@ class Call:
 
     def head(self, status: int, content_type: str, headers: Headers, length: int) -> None:
         """Begin to pass on an answer in chunks."""
-        _check_status(status)
         self._arm()
         try:
             if not self.is_abandoned:
                 self.exchange.stream(status, content_type, headers, length)
+                if self.exchange.is_bodiless:  # an endless stream would keep its worker for nobody
+                    self.exchange.end()
+                    self._abandon()
         except BadHeader as exc:
             self._refuse_header(exc)
             self._abandon()
@@ -101,13 +102,17 @@ class Call:
             self._abandon()
 
     def _abandon(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._arm()
         self.is_abandoned = True
         if self.slot:
             self.slot.cancel(self.id)
 
     def _flow(self, is_paused: bool) -> None:  # noqa: FBT001 - asyncio's own two calls in one
-        if self.slot is None:
+        if self.slot is None or self.is_abandoned:
             return
+        self._is_paused = is_paused
         if is_paused:
             self._disarm()
             self.slot.pause()
@@ -116,10 +121,12 @@ class Call:
             self.slot.resume()
 
     def _arm(self) -> None:
-        """Start the call's time anew: a stream has it for each piece."""
+        """Start the call's time anew: a stream has it for each piece. What runs when nobody waits any more runs on."""
+        if self.is_abandoned or self._is_paused:
+            return
         self._disarm()
         seconds = self._pool.timeout_s
-        if seconds and self.slot and not self.is_abandoned:
+        if seconds and self.slot:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     def _disarm(self) -> None:
@@ -144,8 +151,3 @@ class Call:
     def _refuse_header(self, exc: BadHeader) -> None:
         self._pool.log({"level": "error", "message": f"the function's answer cannot be sent: {exc}"}, self.id)
         self.exchange.error(500, "the function's answer has a header that cannot be sent; its log says more")
-
-
-def _check_status(status: int) -> None:
-    if status and status < 200:
-        raise ProtocolError(f"{status} is no status of an answer")

@@ -32,6 +32,7 @@ READ_BYTES = 256 * 1024
 DESCRIPTOR = array.array("i").itemsize
 ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTOR)
 END_SECONDS = 2.0  # from the end of its socket to the end of the process
+FILES = 8  # most that may have come and are not named yet; one is what a worker of ours sends
 SOCKETS = 1024  # most that a worker may ask for: launch.concurrency's largest value
 
 _pack: Callable[..., bytes]
@@ -108,7 +109,7 @@ class ServedWorker:
 
     def finish(self) -> None:
         """Tell it that there are no more events: it ends by itself."""
-        if not self.slots and not self.is_over:  # it has not come as far as our code
+        if not self.is_ready and not self.is_over:  # it has nothing to end, and its init may take long
             kill_group(self.pid)
         for slot in self.slots:
             slot.finish()
@@ -185,7 +186,8 @@ class ServedWorker:
         if self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener)
             self._listener.close()
-            os.unlink(self._path)
+            if os.path.lexists(self._path):  # the temporary folder is not ours alone
+                os.unlink(self._path)
 
 
 class Slot:
@@ -202,15 +204,20 @@ class Slot:
         self._out: deque[tuple[memoryview, Optional[int]]] = deque()
         self._on_answer: Optional[Callable[[bytes], None]] = None
         self._is_reading = False
+        self._is_begun = False  # the head of the answer has come
+        self._is_freed = False
         self.resume()
 
     def begin(self, call: Call, event: Mapping[str, Any], file: Optional[int]) -> None:
         """Send the event. Raises BrokenPipeError when nothing of it reached the worker, which is over then."""
         self.call = call
+        self._is_begun = False
         try:
             self._send(event, file)
         except OSError as exc:
             self.call = None
+            self.worker.is_usable = False
+            self._loop.call_soon(self.worker.lost)
             raise BrokenPipeError from exc
 
     def ask_description(self, on_answer: Callable[[bytes], None]) -> None:
@@ -289,10 +296,15 @@ class Slot:
                 self._take(bytes(message[:1]), bytes(message[1:]))
             if self._decoder.missing > native.MESSAGE_BYTES:
                 raise ProtocolError(f"a message of more than {native.MESSAGE_BYTES} bytes")
+            if len(self._files) > FILES:
+                raise ProtocolError("files that no answer names")
         except (ProtocolError, ValueError, TypeError, AttributeError, RecursionError) as exc:  # by the user's code
             self.pause()
             self.worker.broken(exc)
             return False
+        if self._is_freed:  # not before: what came with an answer is no answer to a call that begins after it
+            self._is_freed = False
+            self.worker.owner.slot_free(self)
         return True
 
     def _take(self, kind: bytes, payload: bytes) -> None:
@@ -306,25 +318,30 @@ class Slot:
             answer(native.check_reply(unpack(payload))[3] or self._read_file())
         elif call is None:
             raise ProtocolError(f"a message {kind!r} that nobody asked for")
-        elif kind == protocol.REPLY:
-            self._whole(call, payload)
-        elif kind == native.CHUNK:
+        elif self._is_begun and kind == native.CHUNK:
             call.chunk(payload)
-        elif kind == native.HEAD:
-            call.head(*native.check_head(unpack(payload)))
-        elif kind in (native.END, native.BROKEN):
-            self._free()
+        elif self._is_begun and kind in (native.END, native.BROKEN):
             call.end(is_whole=kind == native.END)
+            self._free()
+        elif not self._is_begun and kind == protocol.REPLY:
+            self._whole(call, payload)
+            self._free()
+        elif not self._is_begun and kind == native.HEAD:
+            self._head(call, payload)
         else:
-            raise ProtocolError(f"a message of kind {kind!r}")
+            raise ProtocolError(f"a message {kind!r} out of its turn")
 
     def _whole(self, call: Call, payload: bytes) -> None:
         status, content_type, headers, body, size = native.check_reply(unpack(payload))
-        file = None
-        if body is None:
-            file = self._take_file(size)
-        self._free()
+        _check_status(status)
+        file = self._take_file(size) if body is None else None
         call.whole(status, content_type, headers, body or b"", (file, size) if file is not None else None)
+
+    def _head(self, call: Call, payload: bytes) -> None:
+        status, content_type, headers, length = native.check_head(unpack(payload))
+        _check_status(status)
+        self._is_begun = True
+        call.head(status, content_type, headers, length)
 
     def _take_file(self, size: int) -> int:
         if not self._files:
@@ -349,7 +366,8 @@ class Slot:
         self.worker.answered += 1
         while self._files:
             os.close(self._files.pop())
-        self._loop.call_soon(self.worker.owner.slot_free, self) if self._out else self.worker.owner.slot_free(self)
+        self.resume()  # its client may have been the slow one; the next call's is another
+        self._is_freed = True
 
     def _send(self, document: Mapping[str, Any], file: Optional[int]) -> None:
         frame = memoryview(protocol.encode_frame(_pack(document, unicode_errors="surrogateescape")))
@@ -387,6 +405,11 @@ class Slot:
             return self._peer.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except (BlockingIOError, InterruptedError):
             return 0
+
+
+def _check_status(status: int) -> None:
+    if 0 < status < 200:
+        raise ProtocolError(f"{status} is no status of an answer")
 
 
 def unpack(payload: bytes) -> Any:

@@ -21,10 +21,12 @@ from nuwrap_runtime.host.service.parsers import BadRequest
 from nuwrap_runtime.host.service.requests import make_event
 from nuwrap_runtime.host.service.served import Owner, ServedWorker, Slot
 from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.result import Failure
 
 CLIENT_GONE = 499  # as nginx counts it
-FAILED_STARTS = 5  # in a row, with no worker left: then the service ends
-LONGEST_PAUSE = 30.0
+FAILED_STARTS = 5  # of one place in a row, with no worker that serves: then the service ends
+LONGEST_PAUSE = 30.0  # after starts that failed
+USELESS_PAUSE = 1.0  # after workers that started, and ended before they had answered: a request may be the reason
 FIRST_PAUSE = 0.25
 
 
@@ -52,7 +54,7 @@ class Pool(Owner):
         self.was_connected = False  # some worker came as far as our code
         self.was_ready = False
         self._is_stopping = False
-        self._failed_starts = 0
+        self._failed_starts: dict[int, int] = {}  # by place, since a worker was ready
         self._useless = 0  # workers in a row that ended without an answer
         self._paused_until = 0.0
 
@@ -71,26 +73,19 @@ class Pool(Owner):
         """See `Application.submit`."""
         call = Call(self, exchange, self._now())
         exchange.note = call
-        while self._idle:
-            slot = self._idle.popleft()
-            if slot.worker.is_usable:
-                self._give(call, slot)
-                return
         self._waiting.append(call)
+        self._hand_out()
 
     def closed(self, exchange: Exchange) -> None:
         """See `Application.closed`."""
         self.in_flight -= 1
-        call = exchange.note
-        now = self._now()
-        status = exchange.status or CLIENT_GONE
-        if isinstance(call, Call):
-            queued = (call.begun or now) - call.submitted
-            self._metrics.observe(status, now - call.submitted, queued)
+        call, exchange.note = exchange.note, None
+        if isinstance(call, Call):  # else it was refused while its body came, which is counted, or its client left
+            now = self._now()
+            status = exchange.status or CLIENT_GONE
+            self._metrics.observe(status, now - call.submitted, (call.begun or now) - call.submitted)
             if self._launch.serve.access_log:
                 self._log_access(exchange, status, now - call.submitted)
-        else:
-            self._metrics.refuse(status)
         if not self.in_flight:
             self.on_quiet()
 
@@ -121,7 +116,7 @@ class Pool(Owner):
 
     def worker_ready(self, worker: ServedWorker) -> None:
         """See `Owner.worker_ready`."""
-        self._failed_starts = 0
+        self._failed_starts.clear()
         if self.description is None:
             worker.slots[0].ask_description(lambda text: self._described(worker, text))
         else:
@@ -145,21 +140,17 @@ class Pool(Owner):
         self._metrics.restart(reason)
         if reason != "timed_out":
             self._report.warn(f"worker {worker.number}: {end.failure.type}: {end.failure.message}")
-        self._failed_starts += is_start
-        self._useless = self._useless + 1 if not worker.answered and reason != "timed_out" else 0
-        if self._failed_starts >= FAILED_STARTS and not self._workers:
-            self.on_failed(end)
-            return
-        self._start_later(worker.number)
+        self._useless = self._useless + 1 if not worker.answered and reason == "crashed" else 0
+        if is_start:
+            self._start_failed(worker.number, end)
+        else:
+            self._start_later(worker.number)
 
     def slot_free(self, slot: Slot) -> None:
         """See `Owner.slot_free`."""
-        if not slot.worker.is_usable:
-            return
-        if self._waiting:
-            self._give(self._waiting.popleft(), slot)
-        else:
+        if slot.worker.is_usable:
             self._idle.append(slot)
+            self._hand_out()
 
     # What the service asks
 
@@ -204,15 +195,15 @@ class Pool(Owner):
         for worker in list(self._workers.values()):
             worker.finish()
 
-    def give_up(self) -> None:
-        """Answer every request under way that the service is stopping."""
+    def give_up(self, message: str) -> None:
+        """Answer every request under way with 503."""
         calls = [
             *self._waiting,
             *(slot.call for worker in self._workers.values() for slot in worker.slots if slot.call),
         ]
         self._waiting.clear()
         for call in calls:
-            call.fail(503, "the service is stopping", may_retry=True)
+            call.fail(503, message, may_retry=True)
 
     def kill(self) -> None:
         """Kill what is left of the workers."""
@@ -222,13 +213,20 @@ class Pool(Owner):
 
     # Inside
 
+    def _hand_out(self) -> None:
+        """Bring what waits and who is free together, in the order in which they came."""
+        while self._waiting and self._idle:
+            slot = self._idle.popleft()
+            if slot.worker.is_usable:
+                self._give(self._waiting.popleft(), slot)
+
     def _give(self, call: Call, slot: Slot) -> None:
         exchange = call.exchange
         body, file = exchange.body.take()
         try:
             event = make_event(exchange.request, body, exchange.body.size, is_in_file=file is not None)
         except BadRequest as exc:
-            self.slot_free(slot)
+            self._idle.appendleft(slot)
             call.fail(exc.status, exc.message)
             return
         call.begin(slot, self._now())
@@ -249,13 +247,14 @@ class Pool(Owner):
                 call.fail(502, f"the function's process ended before it answered ({end.failure.type})")
 
     def _described(self, worker: ServedWorker, text: bytes) -> None:
+        if worker.is_over:  # the next one is asked
+            return
         try:
-            found = json.loads(text) if text else {}
+            found = json.loads(text)
         except (ValueError, RecursionError):
             found = {}
         self.description = found if isinstance(found, dict) else {}
-        if not worker.is_over:
-            self._take_in(worker)
+        self._take_in(worker)
 
     def _take_in(self, worker: ServedWorker) -> None:
         for slot in worker.slots:
@@ -266,9 +265,15 @@ class Pool(Owner):
             for number in range(1, self._launch.serve.workers):
                 self._start_or_tell(number)
 
+    def _start_failed(self, number: int, end: WorkerEnded) -> None:
+        failed = self._failed_starts[number] = self._failed_starts.get(number, 0) + 1
+        if failed >= FAILED_STARTS and not any(worker.is_ready for worker in self._workers.values()):
+            self.on_failed(end)
+        else:
+            self._start_later(number)
+
     def _start_later(self, number: int) -> None:
-        bad = max(self._failed_starts, self._useless - 1)
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (bad - 1)) if bad > 0 else 0.0
+        pause = max(_pause(self._failed_starts.get(number, 0), LONGEST_PAUSE), _pause(self._useless - 1, USELESS_PAUSE))
         if not pause:
             self._start_or_tell(number)
             return
@@ -282,12 +287,14 @@ class Pool(Owner):
         try:
             self._start(number)
         except (PlatformError, OSError) as exc:
-            self._report.error(f"worker {number} cannot be started: {exc}")
-            self._failed_starts += 1
-            self._start_later(number)
+            self._report.warn(f"worker {number} cannot be started: {exc}")
+            self._metrics.restart("start_failed")
+            failure = Failure(phase="load", type=type(exc).__name__, message=str(exc))
+            self._start_failed(number, WorkerEnded(failure, PlatformError.exit_code))
 
     def _start(self, number: int) -> None:
         self._serial += 1
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)  # temporary folders are swept
         path = os.path.join(self._folder, f"w{self._serial}")
         self._workers[number] = ServedWorker(number, self._prepared, path, self)
 
@@ -302,3 +309,8 @@ class Pool(Owner):
             seconds=round(seconds, 6),
             request_id=request.id,
         )
+
+
+def _pause(count: int, longest: float) -> float:
+    """Return how long to wait after so many in a row."""
+    return min(longest, FIRST_PAUSE * 2.0 ** min(count - 1, 16)) if count > 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -81,6 +82,7 @@ class Service:
         self._folder = folder
         self._report = report
         self._socket, self._admin_socket = sockets
+        self._address, self._admin_address = map(url_of, sockets)
         self._metrics = Metrics({"version": __version__, "function": launch.function, "project": launch.project})
         self._pool: Optional[Pool] = None
         self._gateway: Optional[Gateway] = None
@@ -128,7 +130,7 @@ class Service:
             metrics=self._scrape,
             function=self._launch.function,
             project=self._launch.project,
-            address=url_of(self._socket),
+            address=self._address,
             version=__version__,
         )
 
@@ -154,6 +156,7 @@ class Service:
             self._become_ready()
             await self._until(lambda: False)
             if self._failed:
+                pool.give_up("no worker can be started")
                 return self._tell_end(self._failed, prepared)
             return await self._drain(gateway, pool)
         finally:
@@ -172,16 +175,16 @@ class Service:
         gateway.stop_accepting()
         await asyncio.sleep(min(LINGER_SECONDS, grace))
         await self._until(lambda: not pool.in_flight, grace * (1 - SHUTDOWN_SHARE), is_stop=True)
-        if pool.in_flight:
+        if pool.in_flight and self._stops == 1:
             self._report.warn(f"{pool.in_flight} requests were still under way after the grace (grace_s); they are cut")
-            pool.give_up()
+        pool.give_up("the service is stopping")
+        self._check_second_stop()
         pool.finish()
         left = max(0.0, began + grace - time.monotonic())
         await self._until(lambda: pool.is_empty, left, is_stop=True)
+        self._check_second_stop()
         if not pool.is_empty:
             self._report.warn("the function's own end took longer than the grace (grace_s); it was killed")
-        if self._stops > 1:
-            raise Stopped("stopped at once by a second signal")
         self._report.line("total", self._report.total(), "stopped")
         return 0
 
@@ -198,6 +201,10 @@ class Service:
             except asyncio.TimeoutError:
                 return
 
+    def _check_second_stop(self) -> None:
+        if self._stops > 1:
+            raise Stopped("stopped at once by a second signal")
+
     async def _gone(self, pool: Pool) -> None:
         """Wait for killed workers to be over, a moment at most: nothing but the kernel can hold them."""
         until = time.monotonic() + KILL_SECONDS
@@ -209,7 +216,9 @@ class Service:
         self._is_ready = True
         self._enter("ready")
         self._report.phase = "ready"
-        address, admin = url_of(self._socket), url_of(self._admin_socket)
+        gc.collect()
+        gc.freeze()  # what is here stays: the collector need not look at it with every thousandth request
+        address, admin = self._address, self._admin_address
         message = f"serving {self._launch.function} at {address}"
         document = document_of(self.status())
         if not self._report.is_json:
@@ -262,7 +271,7 @@ class Service:
     def _announce(self) -> None:
         """Tell the addresses: to a machine by one line of standard output, the first."""
         if self._report.is_json:
-            told = {"event": "listening", "address": url_of(self._socket), "admin": url_of(self._admin_socket)}
+            told = {"event": "listening", "address": self._address, "admin": self._admin_address}
             print(json.dumps({**told, "function": self._launch.function, "run": self._launch.run}), flush=True)
 
     def _tell_fault(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:

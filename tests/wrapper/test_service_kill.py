@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -215,7 +216,15 @@ class Watched:
 
 @pytest.fixture
 def watched(service, tmp_path):
-    return lambda **keys: Watched(service, tmp_path, **keys)
+    made = []
+
+    def watch(**keys):
+        made.append(Watched(service, tmp_path, **keys))
+        return made[-1]
+
+    yield watch
+    for one in made:
+        shutil.rmtree(one.folder, ignore_errors=True)
 
 
 def test_workers_killed_again_and_again_lose_one_request_each(watched):

@@ -367,6 +367,7 @@ SAYS = {
     "garbage": b"\\xff" * 64,
     "a length of 2 GB": b"\\x7f\\xff\\xff\\xff",
     "an empty frame": b"\\0\\0\\0\\0",
+    "garbage, then its answer": b"\\xff" * 64,
     "no kind": native.encode_message(b"?", b"x"),
     "no answer": native.encode_message(protocol.REPLY, b"\\xc1"),
     "an answer of the wrong form": native.encode_message(protocol.REPLY, pack([200])),
@@ -384,6 +385,10 @@ def f(context, event):
     if what in SAYS:
         for one in sockets():
             os.write(one, SAYS[what])
+    if what.endswith("its answer"):
+        for one in sockets():
+            os.write(one, whole(b"its own"))
+        time.sleep(600)
     if what == "two answers":
         for one in sockets():
             os.write(one, whole(b"first") + whole(b"second"))
@@ -394,6 +399,7 @@ def f(context, event):
 """
 SAID = [
     "garbage",
+    "garbage, then its answer",
     "a length of 2 GB",
     "an empty frame",
     "no kind",

@@ -206,6 +206,7 @@ class Slot:
         self._is_reading = False
         self._is_begun = False  # the head of the answer has come
         self._is_freed = False
+        self._is_broken = False  # nothing that it says counts any more
         self.resume()
 
     def begin(self, call: Call, event: Mapping[str, Any], file: Optional[int]) -> None:
@@ -244,7 +245,7 @@ class Slot:
 
     def resume(self) -> None:
         """Hear the worker again."""
-        if not self._is_reading and self._peer.fileno() >= 0:
+        if not (self._is_reading or self._is_broken) and self._peer.fileno() >= 0:
             self._is_reading = True
             self._loop.add_reader(self._peer, self._readable)
 
@@ -257,7 +258,7 @@ class Slot:
 
     def drain(self) -> None:
         """Take what the worker sent before it ended."""
-        while self._peer.fileno() >= 0 and self._read():
+        while not self._is_broken and self._peer.fileno() >= 0 and self._read():
             pass
 
     def close(self) -> None:
@@ -299,6 +300,7 @@ class Slot:
             if len(self._files) > FILES:
                 raise ProtocolError("files that no answer names")
         except (ProtocolError, ValueError, TypeError, AttributeError, RecursionError) as exc:  # by the user's code
+            self._is_broken = True
             self.pause()
             self.worker.broken(exc)
             return False

@@ -45,9 +45,10 @@ class Loads:
     rounds: dict[str, list[Load]]
     memory: dict[str, list[float]]
 
-    def ratio(self, peer: str) -> float:
+    def ratios(self, peer: str) -> list[float]:
+        """Return the ratio of answers in a second within each round."""
         pairs = zip(self.rounds[NUWRAP], self.rounds[peer], strict=True)
-        return statistics.median(ours.per_second / theirs.per_second for ours, theirs in pairs)
+        return [ours.per_second / theirs.per_second for ours, theirs in pairs]
 
     def middle(self, name: str) -> Load:
         loads = self.rounds[name]
@@ -60,10 +61,14 @@ class Loads:
         for name in NAMES:
             load = self.middle(name)
             cells.append(f"{load.per_second:,.0f}/s, {load.p50_ms:.1f} and {load.p99_ms:.1f} ms")
-        for peer in (FAST, DEFAULT):
-            aim = self.case.aims.get(peer)
-            cells.append(f"{self.ratio(peer):.2f}" + (f" ({judge(self.ratio(peer) >= aim)}: >= {aim})" if aim else ""))
+        cells += [self._over(peer) for peer in (FAST, DEFAULT)]
         return "| " + " | ".join(cells) + " |"
+
+    def _over(self, peer: str) -> str:
+        ratios, aim = self.ratios(peer), self.case.aims.get(peer)
+        middle = statistics.median(ratios)
+        verdict = f"; {judge(middle >= aim)}: >= {aim:g}" if aim else ""
+        return f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f}{verdict})"
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ class Bench:
     def starts(self) -> list[Single]:
         """From the start of the process until it is ready, in turn."""
         times: dict[str, list[float]] = {NUWRAP: [], FAST: []}
+        self._wait_quiet()
         for _ in range(self.options.times + 1):
             for name, values in times.items():
                 with self.start(name, "hello") as server:
@@ -172,6 +178,7 @@ class Bench:
     def timeouts(self) -> list[Single]:
         """A call longer than `timeout_s`: until its 504, and from there until the only worker's next answer."""
         answered, back = [], []
+        self._wait_quiet()
         with self._nuwrap("slow", timeout_s=TIMEOUT_S, serve={"workers": 1}) as server:
             for _ in range(self.options.times):
                 answered.append(timed(lambda: expect(server, Request("/slow"), 504)))
@@ -186,6 +193,7 @@ class Bench:
         times: dict[str, list[float]] = {NUWRAP: [], FAST: []}
         with ExitStack() as stack:
             servers = [(stack.enter_context(self.start(name, "events")), values) for name, values in times.items()]
+            self._wait_quiet()
             for _ in range(self.options.times + 1):
                 for server, values in servers:
                     values.append(first_event(server))
@@ -271,7 +279,7 @@ def render(
 ) -> str:
     version = subprocess.run([options.python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    noise = f"before each round other programs took {statistics.median(busy):.0%} of them, at worst {max(busy):.0%}"
+    noise = f"other programs took {statistics.median(busy):.0%} of them before each round, at worst {max(busy):.0%}"
     head = (
         f"Python {version}, {machine}; {noise}. Medians of {options.rounds} rounds of {options.seconds} s in turn; "
         f"{options.times} times each for what is no load. {peer_versions()}"

@@ -71,7 +71,8 @@ class Report:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Print a record of the user's `context.logger`."""
-        fields = dict(record.get("with") or {})
+        given = record.get("with")
+        fields = dict(given) if isinstance(given, dict) else {}  # it may be written by the user's code, on our socket
         traceback = fields.pop("traceback", "")
         if record.get("request_id"):
             fields["request_id"] = record["request_id"]

@@ -371,4 +371,5 @@ def test_stop_at_any_moment_of_the_start_leaves_nothing(service, tree, tmp_path)
             assert code in (143, 0, -signal.SIGTERM), running.stderr()  # the last: before it was ours
         for pid in children:
             wait_gone(pid)
+        assert os.listdir(temporary) == [], (code, running.stderr())
         os.rmdir(temporary)

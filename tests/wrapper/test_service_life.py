@@ -373,3 +373,14 @@ def test_stop_at_any_moment_of_the_start_leaves_nothing(service, tree, tmp_path)
             wait_gone(pid)
         assert os.listdir(temporary) == [], (code, running.stderr())
         os.rmdir(temporary)
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_stops_one_upon_the_other_leave_nothing(service, short_folder, is_ready):
+    code = "import time\n" + ("" if is_ready else "time.sleep(600)\n") + HELLO
+    running = service(code, wait=is_ready, env={"TMPDIR": short_folder})
+    while running.process.poll() is None:
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.0002)
+    assert running.process.returncode == 143, running.stderr()
+    assert os.listdir(short_folder) == []

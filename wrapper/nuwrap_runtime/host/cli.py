@@ -19,13 +19,14 @@ from nuwrap_runtime import __version__
 from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
-from nuwrap_runtime.host.process import adopt_orphans, mask
+from nuwrap_runtime.host.process import STOPS, adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import open_workspace
 from nuwrap_runtime.launch import FIELDS, SERVE_FIELDS, Launch, flag_names
 from nuwrap_runtime.schema import did_you_mean
 
 PR_SET_DUMPABLE = 4
+AGAIN_SECONDS = 0.01
 
 SERVE_FLAGS: Mapping[str, str] = flag_names(tuple(SERVE_FIELDS))
 
@@ -36,8 +37,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one message on standard error."""
     hide_environment()
     adopt_orphans()
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    for number in STOPS:
+        signal.signal(number, _stop)
+    sys.unraisablehook = _stop_again
     try:
         if argv[:1] == [prepare.CHILD]:
             return prepare.fetch_child(argv[1], os.environ)
@@ -176,6 +178,14 @@ def _check(launch: Launch, report: Report, _command: Sequence[str]) -> int:
 
 def _stop(_number: int, _frame: Optional[FrameType]) -> None:
     raise Stopped("stopped by a signal before the run was done")
+
+
+def _stop_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Raise a stop once more, in a moment, where Python drops it: in callbacks of the import system, of a fork."""
+    if isinstance(dropped.exc_value, Stopped):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)  # its SIGALRM is one of STOPS
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 COMMANDS: Mapping[str, tuple[Action, str]] = {

@@ -22,6 +22,7 @@ from typing import IO, Any, Callable, Optional, cast
 from nuwrap_runtime.errors import PlatformError
 
 MASK = "***"
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)  # the last is our own, see cli.py
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ORPHAN_ROUNDS = 100
@@ -160,12 +161,12 @@ def die_with_parent() -> Optional[Callable[[], None]]:
 
 
 def hold_stops() -> Callable[[], None]:
-    """Keep SIGTERM and SIGINT back until the returned function is called, which raises what came meanwhile.
+    """Keep STOPS back until the returned function is called, which raises what came meanwhile.
 
     For a fork: its hooks (logging has one) run Python code, and Python drops an exception that a signal raises there.
     A child calls it too, since it inherits what is kept back.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
     def release() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -139,8 +139,8 @@ def write_whole(path: str, text: str, *, mode: int = 0o600) -> None:
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
         os.replace(temporary, path)
-    except BaseException:  # a stop too: nothing half-written stays
-        os.unlink(temporary)
+    except BaseException:  # a stop too: nothing half-written stays; it may come when all is in its place
+        _try(os.unlink, temporary)
         raise
 
 

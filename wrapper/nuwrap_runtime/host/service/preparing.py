@@ -14,7 +14,7 @@ from typing import Any, Callable, NoReturn, Optional
 from nuwrap_runtime import errors
 from nuwrap_runtime.errors import NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host.prepare import Prepared, prepare
-from nuwrap_runtime.host.process import adopt_orphans, die_with_parent, hold_stops, kill_orphans
+from nuwrap_runtime.host.process import adopt_orphans, die_with_parent, kill_orphans
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import Workspace
 from nuwrap_runtime.launch import Launch
@@ -25,16 +25,26 @@ READ_BYTES = 64 * 1024
 
 
 class Preparing:
-    """A child process that prepares, forked before the event loop begins; it tells phases and the outcome by a pipe."""
+    """A child process that prepares, forked before the event loop begins; it tells phases and the outcome by a pipe.
 
-    def __init__(self, launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> None:
+    It is forked while stops are kept back; in the child `release_stops` lets them through.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        workspace: Workspace,
+        environ: Mapping[str, str],
+        report: Report,
+        *,
+        release_stops: Callable[[], None],
+    ) -> None:
         reading, writing = os.pipe()
         die = die_with_parent()
         self.phase = "launch"
         self._outcome: dict[str, Any] = {}
         self._rest = b""
         self._pipe = reading
-        release_stops = hold_stops()
         self._pid = os.fork()
         if not self._pid:
             if die:
@@ -42,7 +52,6 @@ class Preparing:
             os.close(reading)
             _prepare(launch, workspace, environ, report, pipe=writing, release_stops=release_stops)
         os.close(writing)
-        release_stops()
 
     @property
     def pid(self) -> int:

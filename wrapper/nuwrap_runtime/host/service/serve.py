@@ -19,7 +19,7 @@ from nuwrap_runtime.errors import Stopped
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared
-from nuwrap_runtime.host.process import kill_orphans
+from nuwrap_runtime.host.process import STOPS, hold_stops, kill_orphans
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.service.admin import Status, admin_page, document_of
 from nuwrap_runtime.host.service.docs_page import commands
@@ -55,13 +55,14 @@ def serve(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     Raises NuwrapError for what ends it before it was ready.
     """
     address = launch.serve.address or default_address(environ)
+    release_stops = hold_stops()  # until the event loop takes them: raised anywhere they would leave files behind
     with open_workspace(environ) as workspace, socket_folder() as folder:
         bound = bind(address, launch.serve.port, key="port")
         with bound, bind(address, launch.serve.admin_port, key="admin_port") as admin:
-            preparing = Preparing(launch, workspace, environ, report)
+            preparing = Preparing(launch, workspace, environ, report, release_stops=release_stops)
             service = Service(launch, folder, report, (bound, admin))
             try:
-                return asyncio.run(service.run(preparing))
+                return asyncio.run(service.run(preparing, release_stops))
             finally:
                 kill_orphans()
 
@@ -94,14 +95,21 @@ class Service:
         self._is_ready = False
         self._changed: asyncio.Event
 
-    async def run(self, preparing: Preparing) -> int:
-        """Run from preparing to the end; return the exit code."""
+    async def run(self, preparing: Preparing, release_stops: Callable[[], None]) -> int:
+        """Run from preparing to the end; return the exit code. Stops are kept back before and after."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._tell_fault)
         self._changed = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             loop.add_signal_handler(number, self._stop)
         self._preparing = preparing
+        release_stops()
+        try:
+            return await self._run(preparing)
+        finally:
+            hold_stops()
+
+    async def _run(self, preparing: Preparing) -> int:
         admin = Gateway(AdminPages(self.status), self._limits(ADMIN_CONNECTIONS, ADMIN_BODY))
         await admin.listen(self._admin_socket)
         self._announce()

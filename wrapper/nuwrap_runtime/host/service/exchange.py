@@ -140,6 +140,11 @@ class Exchange:
         self._left = length
         self._connection.write(head)
 
+    @property
+    def is_bodiless(self) -> bool:
+        """Whether no byte of a body goes out, whatever is sent: HEAD, 204, 304."""
+        return self._is_mute
+
     def chunk(self, data: bytes) -> None:
         """Send a piece of a streamed body."""
         if self.is_over or self._is_mute or not data:

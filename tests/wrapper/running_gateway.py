@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 
 from running_service import DEADLINE_S, Client
 
+from nuwrap_runtime.host.service.bodies import AnswerFile
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal
 from nuwrap_runtime.host.service.gateway import Gateway, HttpLimits, bind
 from nuwrap_runtime.host.service.parsers import BadRequest
@@ -73,7 +74,9 @@ def answer(exchange: Exchange) -> None:
     elif kind == "file":
         fd = open_body_file()
         os.truncate(fd, int(rest[0]))
-        exchange.reply_file(200, "application/octet-stream", {}, (fd, int(rest[0])))
+        file = AnswerFile(fd)
+        exchange.reply_file(200, "application/octet-stream", {}, (file, int(rest[0])))
+        file.drop()
     elif kind in ("stream", "cut"):
         exchange.stream(200, "text/plain", {}, -1)
         for number in range(int(rest[0])):

@@ -17,6 +17,8 @@ class Encoder:
 
     def __init__(self, pack: Callable[[Any], bytes]) -> None:
         self._pack = pack
+        self.may_reuse = False  # the host is done with the file that was sent last
+        self._kept = -1
 
     def plain(self, body: bytes, content_type: str = replies.TEXT) -> list[Piece]:
         """Return the messages of an answer that is nothing but its body, without the detour over a Reply."""
@@ -33,9 +35,23 @@ class Encoder:
         fields[3] = None
         message = self._message(protocol.REPLY, fields)
         try:
-            return [(message, _body_file(body))]
+            return [(message, self._file(body))]
         except OSError:  # no such file, or no room in it: through the socket
             return [*self.head(reply, len(body)), *chunks(body), (native.encode_message(native.END), -1)]
+
+    def _file(self, body: bytes) -> int:
+        """Return the descriptor of a file with the body, -1 when it is in the one that the host has already."""
+        if len(body) > native.KEPT_BYTES:
+            return _body_file(body)
+        if self.may_reuse and self._kept >= 0:
+            _write(self._kept, body)
+            return -1
+        file = _body_file(body)
+        if self._kept >= 0:
+            os.close(self._kept)
+            self._kept = -1
+        self._kept = os.dup(file)
+        return file
 
     def head(self, reply: Reply, length: int = -1) -> list[Piece]:
         """Return the message that begins an answer in chunks."""
@@ -66,10 +82,14 @@ def close(pieces: list[Piece]) -> None:
 def _body_file(body: bytes) -> int:
     file = native.open_body_file()
     try:
-        view = memoryview(body)
-        while view:
-            view = view[os.write(file, view) :]
+        _write(file, body)
     except BaseException:
         os.close(file)
         raise
     return file
+
+
+def _write(file: int, body: bytes) -> None:
+    view, done = memoryview(body), 0
+    while done < len(view):
+        done += os.pwrite(file, view[done:], done)

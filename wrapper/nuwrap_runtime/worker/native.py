@@ -15,6 +15,8 @@ an event as the processor sends it, or one of the two orders below. Worker to ho
 
 Each event has exactly one answer: `r`, or `c b* e`, or `c b* x`. A body of more than `INLINE_BYTES` goes in a file
 whose descriptor (SCM_RIGHTS) comes with the first byte of its frame; such an event has the key `SIZE`.
+Of an answer of at most `KEPT_BYTES` both sides keep the file: an event with the key `KEPT` allows the worker to write
+its answer into that again, and to send no descriptor.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from nuwrap_runtime.worker.protocol import HEADER, ProtocolError, Reply
 
 FORM = "nuwrap/1"
 INLINE_BYTES = 64 * 1024
+KEPT_BYTES = 4 * 1024 * 1024  # of a body whose file both sides keep for the next one
 CHUNK_BYTES = 256 * 1024  # of one `b`; a longer chunk is several
 MESSAGE_BYTES = 4 * 1024 * 1024  # of one message of a worker: what is larger goes in a file, or in chunks
 
@@ -34,6 +37,7 @@ HEAD, CHUNK, END, BROKEN = b"c", b"b", b"e", b"x"
 
 SIZE = "nuwrap_size"  # of an event whose body is in the file that came with it
 CANCEL = "nuwrap_cancel"  # an order: stop answering the event of this id, nobody waits any more
+KEPT = "nuwrap_kept"  # of an event: the last kept file that this socket sent is free to be written again
 DESCRIBE = "nuwrap_describe"  # an order: answer with the function's description, as JSON
 
 CANCELLED = 499  # status of the answer to an event that was cancelled; no client gets it

@@ -133,6 +133,7 @@ class Service:
     def _answer(self, message: dict[str, Any]) -> list[Piece]:
         """Return the answer's messages, of a stream the last ones."""
         request = str(message.get("id") or "")
+        self._answers.encoder.may_reuse = native.KEPT in message
         try:
             value = self._application.call(Event(message))
             stream = find_stream(value)

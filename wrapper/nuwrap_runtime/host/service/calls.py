@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Optional
 
 from nuwrap_runtime.host.service.answers import BadHeader
+from nuwrap_runtime.host.service.bodies import AnswerFile
 from nuwrap_runtime.worker.native import Headers
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class Call:
         self._arm()
 
     def whole(
-        self, status: int, content_type: str, headers: Headers, body: bytes, file: Optional[tuple[int, int]]
+        self, status: int, content_type: str, headers: Headers, body: bytes, file: Optional[tuple[AnswerFile, int]]
     ) -> None:
         """Pass on a whole answer, its body in a file when there is one."""
         self._disarm()
         self.slot = None
+        self.exchange.body.is_read = True
         try:
             if file:
                 self.exchange.reply_file(status, content_type, headers, file)
@@ -53,6 +55,9 @@ class Call:
                 self.exchange.reply(status, content_type, headers, body)
         except BadHeader as exc:
             self._refuse_header(exc)
+        except (OSError, ValueError) as exc:  # no room for its pages, or it was cut off meanwhile
+            self._pool.log({"level": "error", "message": f"the function's answer cannot be read: {exc}"}, self.id)
+            self.exchange.error(500, "the function's answer cannot be read; its log says more")
 
     def head(self, status: int, content_type: str, headers: Headers, length: int) -> None:
         """Begin to pass on an answer in chunks."""
@@ -77,6 +82,7 @@ class Call:
         """Pass on the end of an answer in chunks."""
         self._disarm()
         self.slot = None
+        self.exchange.body.is_read = True
         if is_whole:
             self.exchange.end()
         else:

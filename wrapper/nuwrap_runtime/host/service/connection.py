@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 from nuwrap_runtime.host.service.answers import error_body
+from nuwrap_runtime.host.service.bodies import AnswerFile
 from nuwrap_runtime.host.service.exchange import JSON, Exchange, Refusal
 from nuwrap_runtime.host.service.parsers import BadRequest, Head, Parser, new_parser
 from nuwrap_runtime.host.service.requests import Request, check_request, make_id
@@ -24,7 +24,7 @@ WRITE_SECONDS = 60.0  # for what is written, 256 KiB at most, to be taken by the
 LINGER_SECONDS = 10.0  # for a client to stop sending after an answer that came early
 BYTES_A_SECOND = 1024  # least that a body must come with, after `read_timeout_s`
 FILE_BYTES = 64 * 1024
-SENDFILE_BYTES = 1024 * 1024
+AT_ONCE_BYTES = 1024 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -44,7 +44,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._is_advancing = False
         self._is_paused = False
         self._has_eof = False
-        self._file: Optional[tuple[Exchange, int, int, int]] = None
+        self._file: Optional[tuple[Exchange, AnswerFile, int, int]] = None
         self._in_head = False
         self._body_began = 0.0
         self.deadline = NEVER
@@ -66,7 +66,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._gateway.connections.discard(self)
         self.deadline = NEVER
         if self._file:
-            os.close(self._file[1])
+            self._file[1].done()
             self._file = None
         for exchange in (self._active, self._incoming, *self._waiting):
             if exchange:
@@ -175,9 +175,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Send bytes of the answer under way."""
         self._transport.write(data)
 
-    def send_file(self, exchange: Exchange, fd: int, size: int) -> None:
-        """Send a file as the answer's body, from the kernel straight to the socket where the system can."""
-        self._file = (exchange, fd, 0, size)
+    def send_file(self, exchange: Exchange, file: AnswerFile, size: int) -> None:
+        """Send so many bytes of a file as the answer's body."""
+        self._file = (exchange, file, 0, size)
         self._pump_file()
 
     def answered(self, exchange: Exchange) -> None:
@@ -371,28 +371,28 @@ class HttpConnection(asyncio.BufferedProtocol):
     def _pump_file(self) -> None:
         if not self._file:
             return
-        exchange, fd, offset, size = self._file
+        exchange, file, offset, size = self._file
         while offset < size and not self._is_paused and not self._transport.is_closing():
-            sent = self._send_some(fd, offset, size - offset)
+            sent = self._send_some(file, offset, size - offset)
             if not sent:
                 break
             offset += sent
-        self._file = (exchange, fd, offset, size)
+        self._file = (exchange, file, offset, size)
         if self._is_paused or self._transport.is_closing():
             return
         self._file = None
-        os.close(fd)
+        file.done()
         exchange.file_sent(is_whole=offset == size)
 
-    def _send_some(self, fd: int, offset: int, left: int) -> int:
+    def _send_some(self, file: AnswerFile, offset: int, left: int) -> int:
         """Send bytes of the file and return how many; 0 when it has fewer than was said."""
-        if hasattr(os, "sendfile") and not self._transport.get_write_buffer_size():
+        if not self._transport.get_write_buffer_size():
             target: Any = self._transport.get_extra_info("socket")
             try:
-                return os.sendfile(target.fileno(), fd, offset, min(left, SENDFILE_BYTES))
+                return file.send(target.fileno(), offset, min(left, AT_ONCE_BYTES))
             except OSError:  # full: the transport waits for room, with a piece of its own; gone: it says so itself
                 pass
-        data = os.pread(fd, min(left, FILE_BYTES), offset)
+        data = file.read(offset, min(left, FILE_BYTES))
         self._transport.write(data)
         return len(data)
 

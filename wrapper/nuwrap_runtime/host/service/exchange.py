@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from nuwrap_runtime.host.service.answers import (
     NO_BODY,
     RETRY_SECONDS,
-    BadHeader,
     Headers,
     encode_head,
     error_body,
 )
-from nuwrap_runtime.host.service.bodies import Body
+from nuwrap_runtime.host.service.bodies import AnswerFile, Body
 from nuwrap_runtime.host.service.requests import Request
 
 if TYPE_CHECKING:
@@ -101,23 +99,19 @@ class Exchange:
         self._connection.write(head if self._is_mute else head + body)
         self._close()
 
-    def reply_file(self, status: int, content_type: str, headers: Headers, file: tuple[int, int]) -> None:
-        """Answer with the file (descriptor, size), which is closed in the end. Raises BadHeader, file closed."""
-        fd, size = file
-        try:
-            if self.is_over:
-                os.close(fd)
-                return
-            head = self._head(status, content_type, headers, size)
-        except BadHeader:
-            os.close(fd)
-            raise
+    def reply_file(self, status: int, content_type: str, headers: Headers, file: tuple[AnswerFile, int]) -> None:
+        """Answer with so many bytes of a file, which is told when it is done with. Raises BadHeader, OSError."""
+        if self.is_over:
+            return
+        found, size = file
+        head = self._head(status, content_type, headers, size)
+        if not self._is_mute:
+            found.begin(size)
         self._connection.write(head)
         if self._is_mute:
-            os.close(fd)
             self._close()
         else:
-            self._connection.send_file(self, fd, size)
+            self._connection.send_file(self, found, size)
 
     def error(self, status: int, message: str, *, may_retry: bool = False) -> None:
         """Answer with our JSON of an error, or break off an answer that has begun."""
@@ -177,6 +171,7 @@ class Exchange:
         was_over, self.is_over = self.is_over, True
         if not was_over:
             self.on_gone()
+        self.on_gone = self.on_flow = _nothing
 
     def file_sent(self, *, is_whole: bool) -> None:
         """Take note that the file of `reply_file` is sent, or could not be."""
@@ -201,4 +196,5 @@ class Exchange:
 
     def _close(self) -> None:
         self.is_over = True
+        self.on_gone = self.on_flow = _nothing  # no circle is left for the garbage collector
         self._connection.answered(self)

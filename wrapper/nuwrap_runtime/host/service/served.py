@@ -13,12 +13,13 @@ import socket
 import stat
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 from nuwrap_runtime.host import endings
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import has_ended, kill_group
+from nuwrap_runtime.host.service.bodies import AnswerFile
 from nuwrap_runtime.host.workers import start_worker
 from nuwrap_runtime.result import SCHEMA, Failure
 from nuwrap_runtime.schema import faults
@@ -206,6 +207,8 @@ class Slot:
         self._is_reading = False
         self._is_begun = False  # the head of the answer has come
         self._is_freed = False
+        self._kept: Optional[AnswerFile] = None  # the last file that came, for the worker to write again
+        self._is_offered = False
         self._is_broken = False  # nothing that it says counts any more
         self.resume()
 
@@ -213,8 +216,9 @@ class Slot:
         """Send the event. Raises BrokenPipeError when nothing of it reached the worker, which is over then."""
         self.call = call
         self._is_begun = False
+        self._is_offered = self._kept is not None and not self._kept.is_busy
         try:
-            self._send(event, file)
+            self._send({**event, native.KEPT: True} if self._is_offered else event, file)
         except OSError as exc:
             self.call = None
             self.worker.is_usable = False
@@ -271,6 +275,9 @@ class Slot:
             os.close(fd)
         self._files.clear()
         self._out.clear()
+        if self._kept:
+            self._kept.drop()
+            self._kept = None
         if self._on_answer:
             self._on_answer(b"")
 
@@ -336,8 +343,13 @@ class Slot:
     def _whole(self, call: Call, payload: bytes) -> None:
         status, content_type, headers, body, size = native.check_reply(unpack(payload))
         _check_status(status)
-        file = self._take_file(size) if body is None else None
-        call.whole(status, content_type, headers, body or b"", (file, size) if file is not None else None)
+        if body is not None:
+            call.whole(status, content_type, headers, body, None)
+            return
+        file = self._take_file(size)
+        call.whole(status, content_type, headers, b"", (file, size))
+        if file is not self._kept:
+            file.drop()
 
     def _head(self, call: Call, payload: bytes) -> None:
         status, content_type, headers, length = native.check_head(unpack(payload))
@@ -345,22 +357,33 @@ class Slot:
         self._is_begun = True
         call.head(status, content_type, headers, length)
 
-    def _take_file(self, size: int) -> int:
-        if not self._files:
+    def _take_file(self, size: int) -> AnswerFile:
+        """Return the answer's file: the one that came with it, else the kept one that the worker was offered."""
+        if not self._files and not (self._is_offered and self._kept):
             raise ProtocolError("the worker's reply names a file, and none came")
-        fd = self._files.pop(0)
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size < size:
-            os.close(fd)
+        if self._files:
+            file = AnswerFile(self._take_descriptor())
+            if size <= native.KEPT_BYTES and len(self.worker.slots) == 1:  # one for each worker, not for each socket
+                if self._kept:
+                    self._kept.drop()
+                self._kept = file
+        else:
+            file = cast("AnswerFile", self._kept)
+        if file.size < size:
+            if file is not self._kept:
+                file.drop()
             raise ProtocolError(f"the file of the worker's reply has not the {size} bytes that it names")
+        return file
+
+    def _take_descriptor(self) -> int:
+        fd = self._files.pop(0)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # reading any other could wait for ever
+            os.close(fd)
+            raise ProtocolError("the file of the worker's reply is no regular file")
         return fd
 
     def _read_file(self) -> bytes:
-        fd = self._take_file(0)
-        try:
-            return os.pread(fd, READ_BYTES, 0)
-        finally:
-            os.close(fd)
+        return self._take_file(0).read(0, READ_BYTES)
 
     def _free(self) -> None:
         """Take note that the call is answered; a file that came and was not named is none of its answer."""

@@ -44,6 +44,7 @@ class Preparing:
         self.phase = "launch"
         self._outcome: dict[str, Any] = {}
         self._rest = b""
+        self._is_stopped = False
         self._pipe = reading
         self._pid = os.fork()
         if not self._pid:
@@ -69,10 +70,13 @@ class Preparing:
             loop.remove_reader(self._pipe)
             os.close(self._pipe)
             os.waitpid(self._pid, 0)
+        if self._is_stopped and not self._outcome:  # a second stop came while the child told of the first
+            raise Stopped("stopped by a signal before the service was ready")
         return _outcome(self._outcome)
 
     def stop(self) -> None:
         """Let the child end; `wait` raises Stopped then."""
+        self._is_stopped = True
         os.kill(self._pid, signal.SIGTERM)
 
     def _read(self, over: asyncio.Event) -> None:

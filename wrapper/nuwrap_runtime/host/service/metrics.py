@@ -66,7 +66,7 @@ class Histogram:
 class Metrics:
     """The counters of one service, from its start on. One thread writes and reads them.
 
-    `info` are the labels of nuwrap_info: version, function, project, python and what else is told, any time.
+    `info` are the labels of nuwrap_info: version, function, project.
     """
 
     __slots__ = ("_codes", "_duration", "_queue", "_restarts", "info")

@@ -125,8 +125,13 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         "description": "time to end after a stop; 30 by default",
     },
     "limits": {
-        **_closed({"bytes": _COUNT, "files": _COUNT, "ratio": _COUNT, "seconds": _SECONDS}),
-        "description": "most that a source may have and take",
+        **_closed(
+            {
+                **{"bytes": _COUNT, "files": _COUNT, "ratio": _COUNT, "seconds": _SECONDS},
+                **{"input_bytes": _COUNT, "input_seconds": _SECONDS, "output_seconds": _SECONDS},
+            }
+        ),
+        "description": "most that a source, all inputs and all outputs may have and take",
     },
     "sha256": {
         "type": "string",
@@ -170,12 +175,18 @@ VARIABLES: Mapping[str, str] = {f"NUWRAP_{key.upper()}": key for key in FIELDS i
 
 @dataclass(frozen=True)
 class Limits:
-    """Most that a source may have and take: bytes and files unpacked, ratio unpacked to packed, seconds in all."""
+    """Most that a source may have and take: bytes and files unpacked, ratio unpacked to packed, seconds in all.
+
+    All inputs together have limits of their own, but for the number of files; storing the outputs has one of time.
+    """
 
     bytes: int = 4 * 1024**3
     files: int = 200_000
     ratio: int = 200
     seconds: float = 1800.0
+    input_bytes: int = 1024**4
+    input_seconds: float = 6 * 3600.0
+    output_seconds: float = 6 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -283,7 +294,18 @@ def _source_faults(document: Mapping[str, Any]) -> list[str]:
         return ["code_src: is missing; allowed: exactly one of code_src, code, base64"]
     if len(given) > 1:
         return [f"{' and '.join(given)} are both given; allowed: exactly one of code_src, code, base64"]
+    if given == ["code_src"]:
+        return _stored_faults(document["code_src"], document.get("entities"))
     return _base64_faults(document["base64"]) if given == ["base64"] else []
+
+
+def _stored_faults(code_src: Any, entities: Any) -> list[str]:
+    if not isinstance(code_src, str) or not code_src.startswith("store://"):
+        return []
+    if not re.search(STORE_KEY, code_src):
+        return [f"code_src: {show(code_src)} is no store key; allowed: {_KEY['x-form']}"]
+    known = entities if isinstance(entities, dict) else {}
+    return [] if code_src in known else [f"code_src: {show(code_src)} has no entry in entities"]
 
 
 def _base64_faults(text: Any) -> list[str]:

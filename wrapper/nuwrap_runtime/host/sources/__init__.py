@@ -19,11 +19,15 @@ DEPTH: Final = 200  # most folders inside each other: the standard library's own
 
 @dataclass(frozen=True)
 class Source:
-    """A `code_src`, cut into what every scheme needs. `scheme` is "" for a path, else as written (`git+https`)."""
+    """A `code_src`, cut into what every scheme needs. `scheme` is "" for a path, else as written (`git+https`).
+
+    `cache` is the folder of kept sources, "" when none is kept.
+    """
 
     scheme: str
     location: str
     sha256: str = ""
+    cache: str = ""
     keep_git: bool = False
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)

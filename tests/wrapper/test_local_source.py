@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.sources import FETCHERS, Checkout, fetch, parse_source, shown
+from nuwrap_runtime.host.addresses import shown
+from nuwrap_runtime.host.sources import FETCHERS, Checkout, fetch, parse_source
 from nuwrap_runtime.host.workspace import remove_tree
 from nuwrap_runtime.launch import Launch, Limits
 
@@ -90,8 +91,8 @@ def test_a_name_that_is_no_module_is_refused(here: Path, tmp_path: Path, name: s
     [
         ("nowhere.py", "'nowhere.py' does not exist in '.*/project'"),
         ("/nowhere/fn.py", "does not exist in '/nowhere'"),
-        ("data.csv", "neither a .py file nor a folder"),
-        ("pipe.py", "neither a .py file nor a folder"),
+        ("data.csv", "neither a .py file, a folder nor an archive"),
+        ("pipe.py", "neither a .py file, a folder nor an archive"),
         ("git@host:owner/repo.git", "write 'git\\+ssh://git@host/owner/repo.git'"),
         ("-x", "'-x' does not exist"),
     ],

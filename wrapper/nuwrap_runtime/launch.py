@@ -127,8 +127,13 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "limits": {
         **_closed(
             {
-                **{"bytes": _COUNT, "files": _COUNT, "ratio": _COUNT, "seconds": _SECONDS},
-                **{"input_bytes": _COUNT, "input_seconds": _SECONDS, "output_seconds": _SECONDS},
+                "bytes": _COUNT,
+                "files": _COUNT,
+                "ratio": _COUNT,
+                "seconds": _SECONDS,
+                "input_bytes": _COUNT,
+                "input_seconds": _SECONDS,
+                "output_seconds": _SECONDS,
             }
         ),
         "description": "most that a source, all inputs and all outputs may have and take",

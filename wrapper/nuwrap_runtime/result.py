@@ -65,6 +65,13 @@ SCHEMA: Mapping[str, Any] = {
             },
         },
         "source": {"type": "object", "properties": {"code_src": _TEXT, "revision": _TEXT}},
+        "inputs": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"key": _TEXT, "path": _TEXT, "revision": _TEXT},
+            },
+        },
         "requirements": {"type": "array", "items": _TEXT},
         "python": _TEXT,
         "seconds": _SECONDS,
@@ -110,7 +117,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. An output's `path` is relative to the folder of the document."""
+    """A finished run. An output's `path` is relative to the folder of the document.
+
+    `inputs` tells where each came from: `{name: {"key", "path", "revision"}}`.
+    """
 
     state: str
     exit_code: int
@@ -122,6 +132,7 @@ class Result:
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     failure: Optional[Failure] = None
     source: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     requirements: Sequence[str] = ()
     python: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -19,8 +19,8 @@ from nuwrap_runtime.host.report import Report
 # A child's name, which is its first argument, and what it does: request (JSON) and environment in, answer (JSON) out.
 CHILDREN: Final[Mapping[str, str]] = {
     "fetch-source": "nuwrap_runtime.host.sources:child",
-    "fetch-inputs": "nuwrap_runtime.host.inputs:child",
-    "store-outputs": "nuwrap_runtime.host.outputs:child",
+    "fetch-inputs": "nuwrap_runtime.host.downloads:child",
+    "store-outputs": "nuwrap_runtime.host.uploads:child",
 }
 SPARE_SECONDS = 30  # a child ends by itself when its time is over; this long after it, it is killed
 LOG_LINES = 5

@@ -19,6 +19,7 @@ from nuwrap_runtime import __version__
 from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
+from nuwrap_runtime.host.children import CHILDREN, run_child
 from nuwrap_runtime.host.process import STOPS, adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import open_workspace
@@ -41,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, _stop)
     sys.unraisablehook = _stop_again
     try:
-        if argv[:1] == [prepare.CHILD]:
-            return prepare.fetch_child(argv[1], os.environ)
+        if argv and argv[0] in CHILDREN:
+            return run_child(argv[0], argv[1], os.environ)
         return _command(argv)
     except NuwrapError as exc:
         print(f"nuwrap-host: {exc}", file=sys.stderr)

@@ -24,6 +24,7 @@ _ACCOUNTS = (
     *("GIT_TOKEN", "GIT_USERNAME", "GIT_USER", "GIT_PASSWORD", "GIT_SSH_KEY"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
 )
+_ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 
 
 def fetch_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -37,6 +38,17 @@ def fetch_environment(environ: Mapping[str, str]) -> dict[str, str]:
     replaced = {name for name in _ACCOUNTS if any(name[:4] == other[:4] for other in given if other in _ACCOUNTS)}
     hidden = {name for name in environ if name in replaced or name.startswith(SOURCE_PREFIX)}
     return {**{name: value for name, value in environ.items() if name not in hidden}, **given}
+
+
+def data_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child gets that moves inputs and outputs: the run's own accounts, as the function has them.
+
+    Of a family that has no plain account it gets the one that was given for fetching the source.
+    """
+    source = fetch_environment(environ)
+    plain = {name: value for name, value in environ.items() if not name.startswith(SOURCE_PREFIX)}
+    has_own = any(plain.get(name) for name in (*_ACCOUNTS, *_ROLES) if name.startswith("AWS_"))
+    return plain if has_own else source
 
 
 def user_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Optional
 
 from nuwrap_runtime.errors import NuwrapError, OutputsError, PlatformError, Stopped
+from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.endings import EXIT_CODES, WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
+from nuwrap_runtime.host.outputs import Upload
 from nuwrap_runtime.host.prepare import Prepared, prepare
 from nuwrap_runtime.host.report import Report, datetime_now
-from nuwrap_runtime.host.results import OUTPUTS, RESULT, open_outputs, output_folder, write_result
-from nuwrap_runtime.host.sources import shown
+from nuwrap_runtime.host.results import OUTPUTS, RESULT, find_destination, open_outputs, write_result
 from nuwrap_runtime.host.workers import TimedOut, Worker
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder, undisturbed
 from nuwrap_runtime.journal import Journal
@@ -38,8 +39,12 @@ class Outcome:
 def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     """Run the launch to its end and return the exit code; the result document is written whatever happens."""
     started = datetime_now()
-    folder = output_folder(launch)
+    destination = find_destination(launch, environ)
+    folder = destination.folder
     open_outputs(folder, launch.run)  # what is another run's stays as it is: no result is written there
+    upload = Upload(launch, destination, report, environ) if destination.address else None
+    if upload:
+        upload.begin()
     prepared: Optional[Prepared] = None
     try:
         with open_workspace(environ) as workspace:
@@ -54,12 +59,36 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     except Exception as exc:  # noqa: BLE001 - a fault of ours, or what the user's code made of our files: a result all the same
         report.error(f"{report.phase}: {traceback.format_exc()}")
         outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
+    if upload:
+        outcome = _store(upload, _result(launch, outcome, prepared, report, started=started, folder=folder), outcome)
     with undisturbed():
         result = _result(launch, outcome, prepared, report, started=started, folder=folder)
-        is_written = write_result(folder, result, report)
+        is_written = write_result(folder, result, report) and (upload is None or _is_told(upload, report))
         if is_written:
-            report.line("total", report.total(), f"{result.state}, {os.path.join(os.path.relpath(folder), RESULT)}")
+            report.line("total", report.total(), f"{result.state}, {os.path.join(destination.shown, RESULT)}")
     return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
+
+
+def _store(upload: Upload, result: Result, outcome: Outcome) -> Outcome:
+    """Upload the outputs; return how the run ended, now that this is known too."""
+    try:
+        upload.store_outputs(result)
+    except NuwrapError as exc:
+        kept = f"the outputs are kept in {upload.destination.folder!r}"
+        upload.report.error(f"{exc}; {kept}")
+        if not outcome.exit_code:
+            failure = Failure(exc.phase, type(exc).__name__, f"{exc}; {kept}")
+            return Outcome(exc.exit_code, outcome.document, failure)
+    return outcome
+
+
+def _is_told(upload: Upload, report: Report) -> bool:
+    try:
+        upload.store_result()
+    except NuwrapError as exc:
+        report.error(str(exc))
+        return False
+    return True
 
 
 def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:
@@ -161,7 +190,9 @@ def _result(
     if not prepared:
         return result
     source = {"code_src": shown(launch.code_src), "revision": prepared.revision}
-    return replace(result, source=source, requirements=prepared.requirements, python=prepared.python)
+    return replace(
+        result, source=source, inputs=prepared.inputs, requirements=prepared.requirements, python=prepared.python
+    )
 
 
 def _logged(folder: str, report: Report) -> Mapping[str, Any]:

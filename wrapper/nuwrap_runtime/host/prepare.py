@@ -9,29 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
-from nuwrap_runtime import errors
-from nuwrap_runtime.errors import InputsError, NuwrapError, PlatformError, SourceError
+from nuwrap_runtime.errors import PlatformError, SourceError
 from nuwrap_runtime.host import credentials
+from nuwrap_runtime.host.addresses import shown
+from nuwrap_runtime.host.children import Job, call_child
+from nuwrap_runtime.host.inputs import Fetched, check_inputs, fetch_inputs
 from nuwrap_runtime.host.interpreter import find_interpreter
-from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.sources import Checkout, Source, check_digest, parse_source, shown, split_scheme
+from nuwrap_runtime.host.sources import Checkout, Source, check_digest, is_local, parse_source
 from nuwrap_runtime.host.sources import fetch as fetch_source
 from nuwrap_runtime.host.workspace import Workspace, read_regular, remove_tree, usable_home, write_whole
-from nuwrap_runtime.launch import Launch, Limits, Network, decode_base64
+from nuwrap_runtime.launch import Launch, decode_base64
 from nuwrap_runtime.worker.spec import WorkerSpec
-
-CHILD = "fetch-source"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a worker is started with: its interpreter, its environment variables, its spec and the spec's file."""
+    """What a worker is started with: its interpreter, its environment variables, its spec and the spec's file.
+
+    `inputs` tells for the result where each input came from: `{name: {"key", "path", "revision"}}`.
+    """
 
     python: str
     environ: Mapping[str, str]
@@ -39,6 +40,7 @@ class Prepared:
     spec_path: str
     revision: str
     requirements: tuple[str, ...] = ()
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
@@ -47,8 +49,7 @@ def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
     A path that is here is copied anew all the same: an author edits and starts again.
     """
     key = _source_key(launch)
-    is_here = bool(launch.code_src) and not split_scheme(launch.code_src) and os.path.exists(launch.code_src)
-    done = None if is_here else _read_record(workspace, key)
+    done = None if is_local(launch) and os.path.exists(launch.code_src) else _read_record(workspace, key)
     if done:
         return done
     with report.timed("source") as detail:
@@ -58,7 +59,8 @@ def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
         except BaseException:  # a stop too: nothing half-fetched stays
             remove_tree(workspace.source)
             raise
-        detail.append(f"{describe_source(launch)} at {checkout.revision[:19]}")
+        cached = ", from the cache" if checkout.from_cache else ""
+        detail.append(f"{describe_source(launch)} at {checkout.revision[:19]}{cached}")
     write_whole(workspace.record, json.dumps({"source": key, **asdict(checkout)}))
     return checkout
 
@@ -95,6 +97,7 @@ def prepare(
         check_requirements(launch.requirements)
     find_interpreter(launch.python, environ)
     checkout = fetch(launch, workspace, environ, report)
+    fetched = fetch_inputs(launch, workspace, environ, report)
     if launch.requirements:
         with report.timed("requirements") as detail:
             made = ensure_environment(launch, environ, _cache(environ), say=report.note)
@@ -104,6 +107,7 @@ def prepare(
     else:
         made = ensure_environment(launch, environ, "", say=report.note)
     spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs, reply_form=reply_form)
+    spec = replace(spec, entities=_located(launch, fetched))
     write_whole(workspace.worker_spec, spec.dump())
     return Prepared(
         python=made.python,
@@ -112,6 +116,7 @@ def prepare(
         spec_path=workspace.worker_spec,
         revision=checkout.revision,
         requirements=made.requirements,
+        inputs=_told(launch, fetched),
     )
 
 
@@ -120,75 +125,39 @@ def describe_source(launch: Launch) -> str:
     return shown(launch.code_src) or ("code" if launch.code else "base64")
 
 
-def check_inputs(launch: Launch) -> None:
-    """See that every input that is a file here exists. Raises InputsError naming argument and path."""
-    for name, key in launch.inputs.items():
-        path = launch.entities[key]["path"]
-        if "://" in path:
-            raise InputsError(f"input {name!r}: {path!r} cannot be fetched by this version; allowed: a path here")
-        if not os.path.exists(path):
-            raise InputsError(f"input {name!r}: {path!r} does not exist")
-
-
-def fetch_child(request_path: str, environ: Mapping[str, str]) -> int:
-    """Fetch as the request file says and print the outcome as JSON: the body of the child process."""
-    with open(request_path, encoding="utf-8") as stream:
-        request = json.load(stream)
-    limits, network = Limits(**request["source"].pop("limits")), Network(**request["source"].pop("network"))
-    source = Source(**request["source"], limits=limits, network=network)
-    try:
-        answer: dict[str, Any] = asdict(fetch_source(source, request["into"], environ))
-    except NuwrapError as exc:
-        answer = {"error": str(exc), "kind": type(exc).__name__}
-    sys.stdout.write(json.dumps(answer))
-    return 0
-
-
 def _fetch_checkout(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
     if launch.code or launch.base64:
         return _write_inline(launch, workspace.source)
     source = parse_source(launch)
     if not source.scheme:
         return fetch_source(source, workspace.source, {})
+    try:
+        source = replace(source, cache=os.path.join(_cache(environ), "sources"))
+    except PlatformError as exc:  # fetching needs none
+        report.warn(f"the source is fetched anew with each start: {exc}")
     return _fetch_in_child(source, workspace, environ, report)
 
 
 def _write_inline(launch: Launch, into: str) -> Checkout:
     text = launch.code or decode_base64(launch.base64)
     content = text.encode("utf-8")
-    check_digest(launch.sha256, content, describe_source(launch))
+    digest = hashlib.sha256(content).hexdigest()
+    check_digest(launch.sha256, digest, describe_source(launch))
     with open(os.path.join(into, "main.py"), "wb") as stream:
         stream.write(content)
-    return Checkout(into, f"sha256:{hashlib.sha256(content).hexdigest()}")
+    return Checkout(into, f"sha256:{digest}")
 
 
 def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
-    """Fetch in a process that ends: it alone gets the credentials, and its libraries leave with it."""
-    request = os.path.join(workspace.folder, "fetch.json")
-    write_whole(request, json.dumps({"source": asdict(source), "into": workspace.source}))
-    entry = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry.py")
-    command = Command(
-        [sys.executable, "-I", "-S", "-u", entry, CHILD, request],
-        credentials.fetch_environment(environ),
-        redact=report.secrets,
-        timeout_s=source.limits.seconds + 30,
+    job = Job(
+        "fetch-source",
+        {"source": asdict(source), "into": workspace.source},
+        workspace.folder,
+        source.limits.seconds,
+        "limits.seconds",
+        lambda reason: SourceError(f"fetching {shown(source.location)!r} {reason}"),
     )
-    try:
-        done = run(command, on_line=report.note)
-    finally:
-        os.unlink(request)
-    if done.timed_out:
-        raise SourceError(
-            f"fetching {shown(source.location)!r} took more than {source.limits.seconds:.0f} s (limits.seconds)"
-        )
-    if done.returncode:
-        raise SourceError(
-            f"fetching {shown(source.location)!r} failed: " + ("\n".join(done.log[-5:]) or "no reason given")
-        )
-    answer = json.loads(done.output)
-    if "error" in answer:
-        raise getattr(errors, answer["kind"])(answer["error"])
-    return Checkout(**answer)
+    return Checkout(**call_child(job, credentials.fetch_environment(environ), report))
 
 
 def _worker_spec(
@@ -204,7 +173,6 @@ def _worker_spec(
         init_parameters=launch.init_parameters,
         parameters=launch.parameters,
         inputs=launch.inputs,
-        entities={key: _absolute(entity) for key, entity in launch.entities.items()},
         outputs=outputs,
         project=launch.project,
         function=launch.function,
@@ -216,9 +184,24 @@ def _worker_spec(
     )
 
 
-def _absolute(entity: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the entity with its path from where the host was started: the worker stands in the source root."""
-    return entity if "://" in entity["path"] else {**entity, "path": os.path.abspath(entity["path"])}
+def _located(launch: Launch, fetched: Mapping[str, Fetched]) -> dict[str, Mapping[str, Any]]:
+    """Return the entities with the paths that they have here: where they were fetched to, else from where we stand.
+
+    The worker stands in the source root. An address that nothing in this run asks for stays.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for key, entity in launch.entities.items():
+        path = fetched[key].path if key in fetched else str(entity["path"])
+        found[key] = {**entity, "path": path if "://" in path else os.path.abspath(path)}
+    return found
+
+
+def _told(launch: Launch, fetched: Mapping[str, Fetched]) -> dict[str, Mapping[str, str]]:
+    told: dict[str, Mapping[str, str]] = {}
+    for name, key in launch.inputs.items():
+        revision = fetched[key].revision if key in fetched else ""
+        told[name] = {"key": key, "path": shown(str(launch.entities[key]["path"])), "revision": revision}
+    return told
 
 
 def worker_environment(
@@ -249,7 +232,8 @@ def _cache(environ: Mapping[str, str]) -> str:
 
 
 def _source_key(launch: Launch) -> str:
-    parts = [launch.code_src, launch.code, launch.base64, launch.sha256, str(launch.keep_git)]
+    stored = str(launch.entities[launch.code_src]["path"]) if launch.code_src in launch.entities else ""
+    parts = [launch.code_src, stored, launch.code, launch.base64, launch.sha256, str(launch.keep_git)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError
+from nuwrap_runtime.host.addresses import scheme_of
 from nuwrap_runtime.host.process import mask, mask_all
 from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.stores import WRITABLE
 from nuwrap_runtime.host.workspace import read_regular, remove_tree, write_whole
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import ERROR, TERMINATION_BYTES, Failure, Result, shorten
@@ -18,11 +21,42 @@ TERMINATION_LOG = "/dev/termination-log"  # a pod's terminationMessagePath may b
 RESULT, OUTPUTS = "result.json", "outputs"
 
 
-def output_folder(launch: Launch) -> str:
-    """Return the folder that gets result and outputs: `output_path`, else `.nuwrap/runs/<run>` where we are."""
-    if "://" in launch.output_path:
-        raise LaunchError(f"output_path {launch.output_path!r}: this version writes to a folder only; name a path")
-    return os.path.abspath(launch.output_path or os.path.join(".nuwrap", "runs", launch.run))
+@dataclass(frozen=True)
+class Destination:
+    """Where result and outputs go: a folder here, and, when `output_path` is an address, that too, after the end.
+
+    The folder's copy stays: nothing is lost when the address cannot be written.
+    """
+
+    folder: str
+    address: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The place as a person is told it."""
+        return self.address or os.path.relpath(self.folder)
+
+
+def find_destination(launch: Launch, environ: Mapping[str, str]) -> Destination:
+    """Return where `output_path` leads: by default, and as an address's copy, `.nuwrap/runs/<run>` where we are.
+
+    Where the platform names a work folder it is `$NUWRAP_WORK/runs/<run>`; `$NUWRAP_RUN_FOLDER` names it outright.
+    Raises LaunchError for a scheme that takes no outputs.
+    """
+    if "://" not in launch.output_path:
+        return Destination(os.path.abspath(launch.output_path or _default_folder(launch.run, {})))
+    scheme = scheme_of(launch.output_path)
+    if scheme not in WRITABLE:
+        known = ", ".join(f"{one}://" for one in WRITABLE)
+        raise LaunchError(
+            f"output_path {launch.output_path!r}: scheme {scheme!r} takes no outputs; allowed: a path, {known}"
+        )
+    return Destination(os.path.abspath(_default_folder(launch.run, environ)), launch.output_path.rstrip("/") + "/")
+
+
+def _default_folder(run: str, environ: Mapping[str, str]) -> str:
+    work = environ.get("NUWRAP_WORK", "")
+    return environ.get("NUWRAP_RUN_FOLDER", "") or os.path.join(work or ".nuwrap", "runs", run)
 
 
 def open_outputs(folder: str, run: str) -> None:
@@ -69,7 +103,11 @@ def write_result(folder: str, result: Result, report: Report) -> bool:
 
 def masked(document: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
     """Return the document with the secrets in its free texts replaced; what programs read stays as it is."""
-    free = {key: mask_all(document[key], secrets) for key in ("failure", "warnings", "source") if document.get(key)}
+    free = {
+        key: mask_all(document[key], secrets)
+        for key in ("failure", "warnings", "source", "inputs")
+        if document.get(key)
+    }
     if document["failure"]:
         free["failure"]["phase"] = document["failure"]["phase"]
     results = {}

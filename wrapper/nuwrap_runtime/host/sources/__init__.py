@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Callable, Final
+from typing import Any, Callable, Final
 
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.process import MASK
+from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.launch import Launch, Limits, Network
 from nuwrap_runtime.schema import did_you_mean
 
@@ -40,6 +39,7 @@ class Checkout:
     root: str
     revision: str
     default_module: str = "main"
+    from_cache: bool = False
 
 
 Fetch = Callable[[Source, str, Mapping[str, str]], Checkout]
@@ -50,36 +50,38 @@ FETCHERS: Final[Mapping[str, str]] = {
     "git+http": "nuwrap_runtime.host.sources.git",
     "git+https": "nuwrap_runtime.host.sources.git",
     "git+ssh": "nuwrap_runtime.host.sources.git",
+    "http": "nuwrap_runtime.host.sources.remote",
+    "https": "nuwrap_runtime.host.sources.remote",
+    "s3": "nuwrap_runtime.host.sources.remote",
+    "zip+http": "nuwrap_runtime.host.sources.remote",
+    "zip+https": "nuwrap_runtime.host.sources.remote",
+    "zip+s3": "nuwrap_runtime.host.sources.remote",
 }
 
 
 def parse_source(launch: Launch) -> Source:
-    """Return the source that `code_src` names. Raises SourceError for a scheme that no file here serves."""
-    scheme = split_scheme(launch.code_src)
+    """Return the source that `code_src` names, be it by a store:// key.
+
+    Raises SourceError for a scheme that no file here serves.
+    """
+    location = launch.code_src
+    if location.startswith("store://"):
+        location = str(launch.entities[location]["path"])
+    scheme = split_scheme(location)
     if scheme not in FETCHERS:
         near = did_you_mean(scheme, [name for name in FETCHERS if name])
         known = ", ".join(f"{name}://" for name in FETCHERS if name)
         raise SourceError(
-            f"code_src {shown(launch.code_src)!r}: scheme {scheme!r} is not known; allowed: a path, {known}{near}"
+            f"code_src {shown(location)!r}: scheme {scheme!r} is not known; allowed: a path, {known}, store://{near}"
         )
-    return Source(scheme, launch.code_src, launch.sha256, launch.keep_git, launch.limits, launch.network)
-
-
-def shown(code_src: str) -> str:
-    """Return `code_src` as messages and documents may quote it: `***` in place of a login in the address.
-
-    A password may hold what an address would have to encode: up to the last `@` before the path, or, where what
-    precedes the first `/` ends in neither a host nor a port, before anything.
-    """
-    begin = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/+|", code_src)
-    head = begin.group() if begin else ""
-    rest = code_src[len(head) :]
-    netloc = rest.partition("/")[0]
-    if "@" in netloc and (head or ":" in netloc.partition("@")[0]):
-        return f"{head}{MASK}@{rest[netloc.rindex('@') + 1 :]}"
-    if head and "@" in rest and re.search(r":(?!\d*$)", netloc) and not netloc.startswith("["):
-        return f"{head}{MASK}@{rest[rest.rindex('@') + 1 :]}"
-    return code_src
+    return Source(
+        scheme,
+        location,
+        launch.sha256,
+        keep_git=launch.keep_git,
+        limits=launch.limits,
+        network=launch.network,
+    )
 
 
 def split_scheme(code_src: str) -> str:
@@ -88,9 +90,14 @@ def split_scheme(code_src: str) -> str:
     return found.group(1).lower() if found else ""
 
 
-def check_digest(wanted: str, content: bytes, name: str) -> None:
-    """See that a file is the one that `sha256` names, "" being any. Raises SourceError with the digest found."""
-    found = hashlib.sha256(content).hexdigest()
+def is_local(launch: Launch) -> bool:
+    """Tell whether the code is a path of this machine."""
+    entity = launch.entities.get(launch.code_src, {})
+    return bool(launch.code_src) and not split_scheme(str(entity.get("path", launch.code_src)))
+
+
+def check_digest(wanted: str, found: str, name: str) -> None:
+    """See that a file's digest is the one that `sha256` names, "" being any. Raises SourceError with the one found."""
     if wanted not in ("", found):
         raise SourceError(f"{name}: its SHA-256 is {found}, not {wanted} (sha256)")
 
@@ -102,3 +109,10 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
     """
     fetcher: Fetch = import_module(FETCHERS[source.scheme]).fetch
     return fetcher(source, into, environ)
+
+
+def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Fetch in a child process; see `children`."""
+    given = dict(request["source"])
+    limits, network = Limits(**given.pop("limits")), Network(**given.pop("network"))
+    return asdict(fetch(Source(**given, limits=limits, network=network), request["into"], environ))

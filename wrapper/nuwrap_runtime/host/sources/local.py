@@ -1,4 +1,4 @@
-"""A path on this machine: one file, delivered alone under its relative path, or a folder, copied."""
+"""A path on this machine: one file, delivered alone under its relative path, a folder, copied, or an archive."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 from nuwrap_runtime.errors import SourceError
+from nuwrap_runtime.host.addresses import ARCHIVES
+from nuwrap_runtime.host.folders import entry_digest, file_digest
 from nuwrap_runtime.host.sources import DEPTH, Checkout, Source, check_digest
 
 # What tools leave beside code; none of it is code, and a virtual environment's links lead out of the folder.
@@ -32,7 +34,7 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
         if os.path.isdir(path):
             return _fetch_folder(source, into)
         _check_file(path)
-        return _fetch_file(source, into)
+        return _fetch_archive(source, into) if path.lower().endswith(ARCHIVES) else _fetch_file(source, into)
     except OSError as exc:
         raise SourceError(f"code_src {path!r} cannot be copied: {exc}") from exc
 
@@ -42,8 +44,8 @@ def _check_file(path: str) -> None:
         where = os.path.dirname(path) if os.path.isabs(path) else os.getcwd()
         hint = f"; for a repository write 'git+ssh://{path.replace(':', '/', 1)}'" if _SCP.match(path) else ""
         raise SourceError(f"code_src {path!r} does not exist in {where!r}{hint}")
-    if not os.path.isfile(path) or not path.endswith(".py"):
-        raise SourceError(f"code_src {path!r} is neither a .py file nor a folder")
+    if not os.path.isfile(path) or not (path.endswith(".py") or path.lower().endswith(ARCHIVES)):
+        raise SourceError(f"code_src {path!r} is neither a .py file, a folder nor an archive (zip, tar, tar.gz …)")
 
 
 def _fetch_file(source: Source, into: str) -> Checkout:
@@ -57,12 +59,22 @@ def _fetch_file(source: Source, into: str) -> Checkout:
         raise SourceError(f"code_src {path!r} has {size} bytes; allowed: {source.limits.bytes} (limits.bytes)")
     with open(path, "rb") as stream:
         content = stream.read()
-    check_digest(source.sha256, content, f"code_src {path!r}")
+    digest = hashlib.sha256(content).hexdigest()
+    check_digest(source.sha256, digest, f"code_src {path!r}")
     target = os.path.join(into, relative)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "wb") as stream:
         stream.write(content)
-    return Checkout(into, f"sha256:{hashlib.sha256(content).hexdigest()}", ".".join(names))
+    return Checkout(into, f"sha256:{digest}", ".".join(names))
+
+
+def _fetch_archive(source: Source, into: str) -> Checkout:
+    from nuwrap_runtime.host.archive import unpack
+
+    digest = file_digest(source.location)
+    check_digest(source.sha256, digest, f"code_src {source.location!r}")
+    unpack(source.location, into, source.limits, shown=f"code_src {source.location!r}")
+    return Checkout(into, f"sha256:{digest}")
 
 
 def _fetch_folder(source: Source, into: str) -> Checkout:
@@ -78,7 +90,7 @@ def _fetch_folder(source: Source, into: str) -> Checkout:
             _refuse_size(source, files, size)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copy2(path, target, follow_symlinks=False)
-        total.update(os.fsencode(relative) + b"\0" + _entry_digest(target))
+        total.update(os.fsencode(relative) + b"\0" + entry_digest(target))
     return Checkout(into, f"sha256:{total.hexdigest()}")
 
 
@@ -121,16 +133,6 @@ def _check_link(root: str, relative: str) -> None:
     inside = os.path.commonpath([root, target]) == root
     if not inside or os.path.isabs(os.readlink(os.path.join(root, relative))):
         raise SourceError(f"code_src: the link {relative!r} leads to {target!r}; only relative links inside the folder")
-
-
-def _entry_digest(path: str) -> bytes:
-    if os.path.islink(path):
-        return b"link" + hashlib.sha256(os.fsencode(os.readlink(path))).digest()
-    total = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1024 * 1024), b""):
-            total.update(block)
-    return b"file" + total.digest()
 
 
 def _refuse_size(source: Source, files: int, size: int) -> None:

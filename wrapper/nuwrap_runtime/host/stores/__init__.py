@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Final, Optional, Protocol
+from typing import Callable, Final, Optional, Protocol, TypeVar
 
 from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.launch import Network
@@ -21,8 +21,12 @@ STORES: Final[Mapping[str, str]] = {
     "https": "nuwrap_runtime.host.stores.http",
     "s3": "nuwrap_runtime.host.stores.s3",
 }
-FIRST_LINE_SECONDS = 2.0  # what is quicker needs no word
+LINE_SECONDS = 2.0  # what is quicker needs no word
 MEGABYTE = 1_000_000
+PARALLEL = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class StoreError(NuwrapError):
@@ -42,8 +46,9 @@ class Progress:
     def __init__(self, doing: str, max_bytes: int, key: str) -> None:
         self._doing, self._max, self._key = doing, max_bytes, key
         self._lock = threading.Lock()
-        self._next = time.monotonic() + FIRST_LINE_SECONDS
+        self._next = time.monotonic() + LINE_SECONDS
         self._expected = 0
+        self._is_cancelled = False
         self.bytes = 0
 
     def expect(self, size: int) -> None:
@@ -57,14 +62,20 @@ class Progress:
         with self._lock:
             self.bytes += count
             now = time.monotonic()
-            is_due, self._next = now >= self._next, now + FIRST_LINE_SECONDS if now >= self._next else self._next
+            is_due, self._next = now >= self._next, now + LINE_SECONDS if now >= self._next else self._next
             done, expected = self.bytes, self._expected
         if is_due:
             whole = f" of {expected / MEGABYTE:.1f}" if expected >= done else ""
             print(f"{self._doing} {done / MEGABYTE:.1f}{whole} MB", file=sys.stderr, flush=True)
         self._check(done)
 
+    def cancel(self) -> None:
+        """Let every other transfer end at its next byte."""
+        self._is_cancelled = True
+
     def _check(self, count: int) -> None:
+        if self._is_cancelled:
+            raise StoreError("another transfer has failed")
         if count > self._max:
             raise StoreError(f"more than {self._max} bytes, the most that is allowed ({self._key})")
 
@@ -133,6 +144,29 @@ class WritableStore(Store, Protocol):
     def remove(self, addresses: Sequence[str]) -> None:
         """Remove the files; one that is not there is no error."""
         ...
+
+
+def together(work: Callable[[T], R], items: Sequence[T], progress: Progress) -> list[R]:
+    """Return what the work makes of each item, several at once. Raises what failed first, the others then end soon."""
+    from concurrent.futures import ThreadPoolExecutor  # every start of a host imports this module
+
+    first: list[BaseException] = []
+
+    def one(item: T) -> R:
+        try:
+            return work(item)
+        except BaseException as exc:
+            first.append(exc)
+            progress.cancel()
+            raise
+
+    pool = ThreadPoolExecutor(PARALLEL)
+    try:
+        return list(pool.map(one, items))
+    except Exception:  # noqa: BLE001 - the first in time, where `map` raises the first in order
+        raise first[0] from first[0].__cause__
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def open_store(scheme: str, access: Access) -> Store:

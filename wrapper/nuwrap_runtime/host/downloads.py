@@ -1,0 +1,108 @@
+"""Download inputs: the work of a child process, in parallel. `inputs.py` asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from nuwrap_runtime.errors import InputsError
+from nuwrap_runtime.host.addresses import Address, file_name, parse_address, scheme_of, shown
+from nuwrap_runtime.host.folders import file_digest
+from nuwrap_runtime.host.inputs import Fetched
+from nuwrap_runtime.host.names import Names
+from nuwrap_runtime.host.stores import Access, Entry, Progress, Store, StoreError, open_store, together
+from nuwrap_runtime.launch import Limits, Network
+
+NAMELESS: Final = "input"
+
+
+def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Fetch all addresses of the request into numbered folders below `into`; see `children`."""
+    limits, network = Limits(**request["limits"]), Network(**request["network"])
+    access = Access(
+        Progress("fetched", limits.input_bytes, "limits.input_bytes"),
+        environ,
+        network,
+        limits.files,
+        time.monotonic() + limits.input_seconds,
+        "limits.input_seconds",
+    )
+    stores: dict[str, Store] = {}
+    for text in request["addresses"]:
+        scheme = scheme_of(text)
+        stores[scheme] = stores.get(scheme) or open_store(scheme, access)
+    inputs = [_Input(text, stores[scheme_of(text)], access) for text in request["addresses"]]
+    plans = together(lambda one: one.find(), inputs, access.progress)
+    places = [os.path.join(request["into"], str(number)) for number in range(len(inputs))]
+    moves = [
+        (one, entry, os.path.join(place, relative))
+        for one, plan, place in zip(inputs, plans, places)
+        for relative, entry in plan.items()
+    ]
+    done = together(lambda move: move[0].fetch(*move[1:]), moves, access.progress)
+    return {"fetched": [asdict(_told(one, place, moves, done)) for one, place in zip(inputs, places)]}
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One address to fetch."""
+
+    text: str
+    store: Store
+    access: Access
+
+    @property
+    def address(self) -> Address:
+        return parse_address(self.text, pins=("sha256",))
+
+    def find(self) -> dict[str, Entry]:
+        """Return relative path → file: the one file, or a folder's, which then are below the folder's name."""
+        try:
+            entries = self.store.find(self.address.url)
+            names = Names(self.access.max_files)
+            base = _local_name(self.address.url)
+            if len(entries) == 1 and not entries[0].name:
+                return {base: entries[0]}
+            if self.address.sha256:
+                raise ValueError("it is a folder; sha256 is for one file")
+            return {os.path.join(base, names.take(entry.name, "file")): entry for entry in entries}
+        except (StoreError, ValueError) as exc:
+            raise self._error(exc) from exc
+
+    def fetch(self, entry: Entry, target: str) -> Entry:
+        """Download one file, and see that it is the one that is pinned."""
+        try:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            done = self.store.download(entry, target)
+            if self.address.sha256 and file_digest(target) != self.address.sha256:
+                raise ValueError(f"its SHA-256 is {file_digest(target)}, not {self.address.sha256} (#sha256)")
+        except (StoreError, ValueError, OSError) as exc:
+            raise self._error(exc) from exc
+        return done or entry
+
+    def _error(self, exc: Exception) -> InputsError:
+        return InputsError(f"input {shown(self.text)!r} cannot be fetched: {getattr(exc, 'strerror', None) or exc}")
+
+
+_Move = tuple[_Input, Entry, str]
+
+
+def _told(one: _Input, place: str, moves: Sequence[_Move], done: Sequence[Entry]) -> Fetched:
+    own = [entry for (owner, _, _), entry in zip(moves, done) if owner is one]
+    path = os.path.join(os.path.basename(place), _local_name(one.address.url))
+    lines = sorted(f"{entry.name}\0{entry.revision}" for entry in own)
+    listing = hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    revision = own[0].revision if len(own) == 1 and not own[0].name else f"listing:{listing}"
+    return Fetched(path, sum(entry.size or 0 for entry in own), revision)
+
+
+def _local_name(url: str) -> str:
+    """Return what the file or folder is called here: its own name, where that can be one."""
+    try:
+        return Names(1).take(file_name(url.rstrip("/")), "file") or NAMELESS
+    except ValueError:
+        return NAMELESS

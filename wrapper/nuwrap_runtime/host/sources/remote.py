@@ -1,0 +1,222 @@
+"""Fetch code over a store: one file, an archive, or all below a prefix.
+
+Knows neither a protocol (`host/stores`) nor an archive's format (`host/archive.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Optional
+
+from nuwrap_runtime.errors import SourceError
+from nuwrap_runtime.host.addresses import Address, file_name, parse_address, shown
+from nuwrap_runtime.host.archive import form_of, is_archive_name, unpack
+from nuwrap_runtime.host.folders import entry_digest, file_digest, find_folder, move_all, walk_files
+from nuwrap_runtime.host.names import Names
+from nuwrap_runtime.host.source_cache import SourceCache, key, open_cache
+from nuwrap_runtime.host.sources import Checkout, Source, check_digest
+from nuwrap_runtime.host.stores import Access, Entry, Progress, Store, StoreError, open_store, together
+from nuwrap_runtime.host.workspace import remove_tree
+
+ARCHIVE: Final = "zip+"
+SKIPPED: Final = {".git", ".hg", ".svn", "__pycache__", ".DS_Store"}  # what tools leave beside code
+HEAD_BYTES: Final = 512
+_MODULE = re.compile(r"[^\W\d][\w-]*")
+
+
+def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
+    """Put the file, the archive's content or the prefix's files into `into`; see `sources.fetch`.
+
+    A single file's stem is the default module; a file without a suffix becomes main.py. `revision` is the SHA-256 of
+    the file or archive, of a prefix that of names and contents. All happens below `into`.
+    """
+    name = shown(source.location)
+    try:
+        address = parse_address(source.location.removeprefix(ARCHIVE))
+        if source.sha256 and address.sha256 not in ("", source.sha256):
+            raise ValueError(f"sha256 is given twice, as {source.sha256} and behind '#'; leave one out")
+        folder = tempfile.mkdtemp(prefix=".nuwrap-", dir=into)
+        address = replace(address, sha256=source.sha256 or address.sha256)
+        progress = Progress("fetched", source.limits.bytes, "limits.bytes")
+        fetching = _Fetching(source, address, folder, environ, progress)
+        done = fetching.fetch()
+        move_all(fetching.content, into)
+        remove_tree(folder)
+        return replace(done, root=into)
+    except BaseException as exc:  # a stop too: nothing half-fetched stays
+        for left in os.listdir(into):
+            path = os.path.join(into, left)
+            remove_tree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        if isinstance(exc, StoreError) or (isinstance(exc, ValueError) and not isinstance(exc, UnicodeError)):
+            raise SourceError(f"code_src {name!r}: {exc}") from exc
+        if isinstance(exc, OSError):
+            raise SourceError(f"code_src {name!r} cannot be kept here: {exc.strerror or exc}") from exc
+        raise
+
+
+@dataclass(frozen=True)
+class _Fetching:
+    """One source on its way. `folder` is private; the code is made in its folder `content`."""
+
+    source: Source
+    address: Address
+    folder: str
+    environ: Mapping[str, str]
+    progress: Progress
+
+    @property
+    def content(self) -> str:
+        return os.path.join(self.folder, "content")
+
+    def fetch(self) -> Checkout:
+        limits = self.source.limits
+        access = Access(
+            self.progress,
+            self.environ,
+            self.source.network,
+            limits.files,
+            time.monotonic() + limits.seconds,
+        )
+        scheme = self.source.scheme.removeprefix(ARCHIVE)
+        store, cache = open_store(scheme, access), open_cache(self.source.cache)
+        os.mkdir(self.content)
+        entries = store.find(self.address.url)
+        if len(entries) == 1 and not entries[0].name:
+            return self._fetch_file(store, entries[0], cache)
+        return self._fetch_folder(store, entries, cache)
+
+    def _fetch_file(self, store: Store, entry: Entry, cache: SourceCache) -> Checkout:
+        """Fetch one file. What is kept of it counts once the server has said that it is still the same."""
+        name = key("address", self.source.scheme, self.address.url, self.address.subdir)
+        known = self._usable(cache.recall(name))
+        target = os.path.join(self.folder, "file")
+        found = store.download(entry, target, known=known.get("etag", ""))
+        if found is None:
+            facts = cache.copy(known["content"], self.content)
+            if facts:
+                return _checkout(facts, from_cache=True)
+            found = store.download(entry, target)
+        if found is None:
+            raise StoreError("the server says that nothing changed, though nothing was known")
+        return self._deliver(target, found, cache, name)
+
+    def _deliver(self, target: str, found: Entry, cache: SourceCache, name: str) -> Checkout:
+        digest = file_digest(target)
+        check_digest(self.address.sha256, digest, f"code_src {shown(self.source.location)!r}")
+        module = self._make(target, found)
+        facts = {**self._count(), "digest": digest, "revision": f"sha256:{digest}", "default_module": module}
+        content = key("content", digest, module, self.address.subdir)
+        cache.keep(content, self.content, facts)
+        if found.revision:
+            cache.remember(name, {**facts, "etag": found.revision, "content": content})
+        return _checkout(facts)
+
+    def _make(self, target: str, found: Entry) -> str:
+        """Make the code of the fetched file; return its default module."""
+        name = file_name(self.address.url)
+        form = form_of(target)
+        wants_archive = self.source.scheme.startswith(ARCHIVE) or is_archive_name(name)
+        if form:
+            self._unpack(target)
+            return "main"
+        if wants_archive:
+            raise ValueError(
+                f"it is no archive{_looks_like(target, found)}; allowed: zip, tar, tar.gz, tar.xz, tar.zst"
+            )
+        if self.address.subdir:
+            raise ValueError("subdir is for archives; this is one file")
+        stem = _module_name(name, _looks_like(target, found))
+        os.rename(target, os.path.join(self.content, f"{stem}.py"))
+        return stem
+
+    def _unpack(self, target: str) -> None:
+        tree = os.path.join(self.folder, "tree") if self.address.subdir else self.content
+        os.makedirs(tree, exist_ok=True)
+        unpack(target, tree, self.source.limits, shown=f"code_src {shown(self.source.location)!r}")
+        if self.address.subdir:
+            move_all(find_folder(tree, self.address.subdir), self.content)
+
+    def _fetch_folder(self, store: Store, entries: Sequence[Entry], cache: SourceCache) -> Checkout:
+        if self.address.sha256 or self.source.scheme.startswith(ARCHIVE) or self.address.subdir:
+            raise ValueError("it is a prefix with several files; sha256, subdir and zip+ are for one file")
+        wanted = [one for one in entries if not SKIPPED & set(one.name.split("/")) and not one.name.endswith(".pyc")]
+        listing = _listing(wanted)
+        name = key("address", self.source.scheme, self.address.url, "")
+        known = self._usable(cache.recall(name))
+        if listing and known.get("etag") == listing:
+            facts = cache.copy(known["content"], self.content)
+            if facts:
+                return _checkout(facts, from_cache=True)
+        self._download(store, wanted)
+        digest = _digest(self.content)
+        facts = {**self._count(), "revision": f"sha256:{digest}", "default_module": "main"}
+        content = key("content", digest, "main", "")
+        cache.keep(content, self.content, facts)
+        cache.remember(name, {**facts, "etag": listing, "content": content})
+        return _checkout(facts)
+
+    def _download(self, store: Store, entries: Sequence[Entry]) -> None:
+        names = Names(self.source.limits.files)
+        targets = [os.path.join(self.content, names.take(one.name, "file")) for one in entries]
+        for target in targets:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        together(lambda pair: store.download(*pair), list(zip(entries, targets)), self.progress)
+
+    def _usable(self, facts: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the facts where what they tell of is within this caller's limits and is the file that he wants."""
+        limits = self.source.limits
+        if not facts or facts.get("bytes", 0) > limits.bytes or facts.get("files", 0) > limits.files:
+            return {}
+        return facts if self.address.sha256 in ("", facts.get("digest")) else {}
+
+    def _count(self) -> dict[str, int]:
+        sizes = [os.lstat(os.path.join(self.content, path)).st_size for path in walk_files(self.content)]
+        return {"files": len(sizes), "bytes": sum(sizes)}
+
+
+def _checkout(facts: Mapping[str, Any], *, from_cache: bool = False) -> Checkout:
+    return Checkout("", facts["revision"], facts["default_module"], from_cache)
+
+
+def _listing(entries: Sequence[Entry]) -> str:
+    """Return a digest of names and revisions, "" when the server does not tell all of these."""
+    if not all(one.revision for one in entries):
+        return ""
+    lines = sorted(f"{one.name}\0{one.revision}" for one in entries)
+    return hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _digest(root: str) -> str:
+    total = hashlib.sha256()
+    for path in sorted(walk_files(root)):
+        total.update(os.fsencode(path) + b"\0" + entry_digest(os.path.join(root, path)))
+    return total.hexdigest()
+
+
+def _module_name(name: str, looks_like: str) -> str:
+    """Return the module that a file of this name is: its stem, `main` where it has no suffix."""
+    stem, suffix = os.path.splitext(name)
+    if suffix not in ("", ".py"):
+        raise ValueError(f"{name!r} is neither a .py file nor an archive{looks_like}")
+    if looks_like:
+        raise ValueError(f"it is no Python code{looks_like}")
+    if suffix and not _MODULE.fullmatch(stem):
+        raise ValueError(f"{name!r} cannot be a module; allowed: letters, digits, '_' and '-', no digit first")
+    return stem if suffix else "main"
+
+
+def _looks_like(path: str, found: Entry) -> str:
+    """Return what a page or a binary file looks like, in words, "" for text."""
+    with open(path, "rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if getattr(found, "content_type", "").startswith("text/html") or re.match(
+        rb"\s*<(!doctype|html)", head, re.IGNORECASE
+    ):
+        return ": the server answered with an HTML page; is a login, or another address (raw), needed?"
+    return ": it is a binary file" if b"\0" in head else ""

@@ -1,0 +1,70 @@
+"""Write a run's outputs to an address: the work of a child process, in parallel. `outputs.py` asks for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from nuwrap_runtime.errors import OutputsError
+from nuwrap_runtime.host.addresses import scheme_of, shown
+from nuwrap_runtime.host.results import OUTPUTS, RESULT
+from nuwrap_runtime.host.stores import Access, Progress, StoreError, WritableStore, open_writable, together
+from nuwrap_runtime.launch import Network
+
+MARKER: Final = ".run"
+MARKER_BYTES: Final = 4096
+UNLIMITED: Final = 2**63
+
+
+def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Do what the request says: `begin` a run's address, or `store` files of its folder; see `children`."""
+    address: str = request["address"]
+    progress = Progress("stored", UNLIMITED, "")
+    network = Network(ca=request["ca"], proxies=request["proxies"])
+    deadline = time.monotonic() + request["seconds"]
+    access = Access(progress, environ, network, deadline=deadline, deadline_key="limits.output_seconds")
+    store = open_writable(scheme_of(address), access)
+    try:
+        if request["do"] == "begin":
+            _begin(store, address, request["run"])
+        else:
+            _store(store, address, request["folder"], request["paths"], progress)
+    except (StoreError, OSError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise OutputsError(f"output_path {shown(address)!r} cannot be written: {reason}") from exc
+    return {"bytes": progress.bytes}
+
+
+def _begin(store: WritableStore, address: str, run: str) -> None:
+    owner = _owner(store, address)
+    if owner not in ("", run):
+        raise OutputsError(f"output_path {shown(address)!r} is of run {owner!r}; name an address of its own")
+    if owner:
+        store.remove([address + RESULT, *_left(store, address)])
+    store.write(address + MARKER, run.encode("utf-8"), "text/plain")
+
+
+def _owner(store: WritableStore, address: str) -> str:
+    """Return the run that the address is of, "" when it is nobody's.
+
+    Who may write but not list gets 403 for what is not there (Amazon's GetObject), so that says nothing.
+    """
+    try:
+        return (store.read(address + MARKER, MARKER_BYTES) or b"").decode("utf-8", "replace").strip()
+    except StoreError:
+        return ""
+
+
+def _left(store: WritableStore, address: str) -> list[str]:
+    try:
+        return [entry.address for entry in store.find(f"{address}{OUTPUTS}/")]
+    except StoreError:  # there is none
+        return []
+
+
+def _store(store: WritableStore, address: str, folder: str, paths: Sequence[str], progress: Progress) -> None:
+    for path in paths:
+        progress.expect(os.path.getsize(os.path.join(folder, path)))
+    together(lambda path: store.upload(os.path.join(folder, path), address + path), paths, progress)

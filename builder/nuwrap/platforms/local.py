@@ -50,7 +50,8 @@ def run_job(job: Job, *, say: Callable[[str], None]) -> Finished:
     output_path = job.launch.output_path or start.folder
     launch = replace(job.launch, python=start.python, output_path=output_path)
     screen = STDERR if job.is_json else STDOUT
-    return Finished(_run_host(["job"], replace(job, launch=launch), start, screen), output_path)
+    code = _run_host(["job"], replace(job, launch=launch), start, screen)
+    return Finished(code, start.folder if "://" in output_path else output_path)
 
 
 def run_service(job: Job, *, say: Callable[[str], None]) -> Finished:
@@ -76,7 +77,8 @@ def _begin(job: Job, say: Callable[[str], None]) -> _Start:
     environ = _environment(job, say)
     python = _choose_python(job, environ, say)
     _say_recorded(job, say)
-    return _Start(make_run_folder(os.getcwd(), job.launch.run), python, environ)
+    folder = make_run_folder(os.getcwd(), job.launch.run)
+    return _Start(folder, python, {**environ, "NUWRAP_RUN_FOLDER": folder})
 
 
 def _run_host(command: Sequence[str], job: Job, start: _Start, screen: int) -> int:

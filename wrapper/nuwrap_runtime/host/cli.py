@@ -1,4 +1,4 @@
-"""`nuwrap-host`: fetch, prepare, job, serve, exec, check."""
+"""`nuwrap-host`: fetch, prepare, job, serve, exec, check; store and cache, which need no launch document."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from types import FrameType
 from typing import Callable, NoReturn, Optional
 
@@ -20,6 +21,7 @@ from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopp
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
 from nuwrap_runtime.host.children import CHILDREN, run_child
+from nuwrap_runtime.host.inputs import check_inputs, fetch_inputs
 from nuwrap_runtime.host.process import STOPS, adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import open_workspace
@@ -44,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if argv and argv[0] in CHILDREN:
             return run_child(argv[0], argv[1], os.environ)
+        if argv and argv[0] in PLAIN:
+            return int(import_module(PLAIN[argv[0]][0]).main(argv[1:], os.environ))
         return _command(argv)
     except NuwrapError as exc:
         print(f"nuwrap-host: {exc}", file=sys.stderr)
@@ -108,6 +112,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         for key, flag in flag_names().items():
             kind = "TEXT" if FIELDS[key].get("type", "string") == "string" else "JSON"
             one.add_argument(flag, dest=key, metavar=kind, help=str(FIELDS[key]["description"]))
+    for name, (_, text) in PLAIN.items():  # for --help alone: `main` takes them before
+        commands.add_parser(name, help=text)
     options, unknown = parser.parse_known_args(list(own))
     if unknown:
         known = ["--launch", "--json", *flag_names().values(), *SERVE_FLAGS.values()]
@@ -128,8 +134,11 @@ def _add_serve_flags(parser: argparse.ArgumentParser) -> None:
 
 def _fetch(launch: Launch, report: Report, _command: Sequence[str]) -> int:
     with open_workspace(os.environ, must_last=True) as workspace:
+        check_inputs(launch)
         checkout = prepare.fetch(launch, workspace, os.environ, report)
-        print(json.dumps({"root": checkout.root, "revision": checkout.revision}))
+        fetched = fetch_inputs(launch, workspace, os.environ, report)
+        inputs = {name: fetched[key].path for name, key in launch.inputs.items() if key in fetched}
+        print(json.dumps({"root": checkout.root, "revision": checkout.revision, "inputs": inputs}))
     return 0
 
 
@@ -190,7 +199,7 @@ def _stop_again(dropped: sys.UnraisableHookArgs) -> None:
 
 
 COMMANDS: Mapping[str, tuple[Action, str]] = {
-    "fetch": (_fetch, "get the code into $NUWRAP_WORK and leave a record of it"),
+    "fetch": (_fetch, "get code and inputs into $NUWRAP_WORK and leave a record of it"),
     "prepare": (_prepare, "fetch, install the requirements, write the worker spec"),
     "job": (_job, "prepare, call the function once, write the result document"),
     "serve": (_serve, "prepare, then serve the function over HTTP until SIGTERM"),
@@ -198,3 +207,7 @@ COMMANDS: Mapping[str, tuple[Action, str]] = {
     "check": (_check, "prepare, load the function and print its signature as JSON; nothing is called"),
 }
 ACTIONS: Mapping[str, Action] = {name: action for name, (action, _) in COMMANDS.items()}
+PLAIN: Mapping[str, tuple[str, str]] = {
+    "store": ("nuwrap_runtime.host.store_command", "copy a file or folder between this machine and a store"),
+    "cache": ("nuwrap_runtime.host.cache_command", "list what is kept of sources and environments, or clean up"),
+}

@@ -35,7 +35,7 @@ def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str
     for text in request["addresses"]:
         scheme = scheme_of(text)
         stores[scheme] = stores.get(scheme) or open_store(scheme, access)
-    inputs = [_Input(text, stores[scheme_of(text)], access) for text in request["addresses"]]
+    inputs = [Input(text, stores[scheme_of(text)], access) for text in request["addresses"]]
     plans = together(lambda one: one.find(), inputs, access.progress)
     places = [os.path.join(request["into"], str(number)) for number in range(len(inputs))]
     moves = [
@@ -48,7 +48,7 @@ def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str
 
 
 @dataclass(frozen=True)
-class _Input:
+class Input:
     """One address to fetch."""
 
     text: str
@@ -88,10 +88,10 @@ class _Input:
         return InputsError(f"input {shown(self.text)!r} cannot be fetched: {getattr(exc, 'strerror', None) or exc}")
 
 
-_Move = tuple[_Input, Entry, str]
+_Move = tuple[Input, Entry, str]
 
 
-def _told(one: _Input, place: str, moves: Sequence[_Move], done: Sequence[Entry]) -> Fetched:
+def _told(one: Input, place: str, moves: Sequence[_Move], done: Sequence[Entry]) -> Fetched:
     own = [entry for (owner, _, _), entry in zip(moves, done) if owner is one]
     path = os.path.join(os.path.basename(place), _local_name(one.address.url))
     lines = sorted(f"{entry.name}\0{entry.revision}" for entry in own)

@@ -181,6 +181,11 @@ def test_a_password_in_a_requirement_is_refused_and_not_shown(requirement: str) 
     assert "s3" not in refuse(requirements=[[requirement]])
 
 
+@pytest.mark.parametrize("name", ["types_", "_f", "a-", ".f"])
+def test_a_name_of_allowed_characters_that_begins_or_ends_wrongly_is_told_what_is_wrong(name: str) -> None:
+    assert "the first and the last a letter or digit" in refuse(name=name)
+
+
 def test_every_requirement_that_is_none_is_named() -> None:
     said = refuse(requirements=["numpy==", "-r req.txt", "six", "pandas=2"])
     assert all(text in said for text in ("'numpy=='", "'-r req.txt'", "'pandas=2'"))

@@ -42,6 +42,18 @@ def test_a_function_runs_and_says_where_all_of_it_lies(run_nuwrap: Nuwrap, tmp_p
     assert json.loads((folder / "launch.json").read_text())["run"] == folder.name == result_in(tmp_path)["run"]
 
 
+def test_a_function_of_another_folder_says_where_its_result_lies_as_it_is_found_from_here(
+    run_nuwrap: Nuwrap, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    write_function(tmp_path / "sub", code="def f():\n    return 7")
+    done = run_nuwrap("run", "sub")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "COMPLETED" in line]
+    told = line.rpartition(" ")[2]
+    assert (tmp_path / told).samefile(run_folder(tmp_path) / "result.json")
+
+
 def test_a_runs_files_are_the_users_alone_and_unseen_by_git(run_nuwrap: Nuwrap, tmp_path: Path) -> None:
     write_function(tmp_path, code="def f(): pass")
     assert run_nuwrap("run", ".").returncode == 0
@@ -168,7 +180,8 @@ def test_a_host_that_breaks_leaves_no_exit_code_of_a_handler(run_nuwrap: Nuwrap,
     write_function(tmp_path, code=code)
     done = run_nuwrap("run", ".")
     assert done.returncode == 137
-    assert "nuwrap: cannot read the result" in done.stderr
+    killed = "nuwrap-host was killed by SIGKILL (most often by the system, for a lack of memory)"
+    assert f"nuwrap: {killed}, so there is no result; cannot read the result" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -13,8 +13,9 @@ from command_line import Nuwrap, clean_environment, nuwrap_argv, write_function
 from rich.console import Console
 
 from nuwrap import __version__
-from nuwrap.cli.arguments import read_secrets
+from nuwrap.cli.arguments import killed_by, read_secrets
 from nuwrap.cli.show import show_result
+from nuwrap.spec.function_file import read_function
 from nuwrap_runtime.result import Failure, Result
 
 
@@ -22,7 +23,9 @@ def test_version_and_help_answer(run_nuwrap: Nuwrap) -> None:
     assert run_nuwrap("--version").stdout == f"nuwrap {__version__}\n"
     assert "as a job or as a service" in run_nuwrap("--help").stdout
     assert "Run a function once, as a job." in run_nuwrap("--help").stdout
-    assert "--init-param NAME=VALUE" in run_nuwrap("run", "--help").stdout
+    shown = run_nuwrap("run", "--help").stdout
+    assert "--init-param NAME=VALUE" in shown
+    assert "128+n" in shown
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,27 @@ def test_a_wrong_argument_is_one_message(run_nuwrap: Nuwrap, tmp_path: Path, arg
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / ".nuwrap").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_python_file_in_the_place_of_the_yaml_file_is_answered_with_the_lines_to_write(
+    run_nuwrap: Nuwrap, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "f1.py").write_text("import os\n\nasync def main(x: int):\n    return x\n")
+    done = run_nuwrap(command, "f1.py")
+    assert done.returncode == 2
+    assert "FILE is the YAML file of a function" in done.stderr
+    assert not (tmp_path / ".nuwrap").exists()
+    lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("    ")]
+    (tmp_path / "f1.yaml").write_text("\n".join(lines))
+    assert read_function(tmp_path / "f1.yaml").function.handler == "main"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(137, "SIGKILL"), (139, "SIGSEGV"), (128, ""), (10, ""), (200, "signal 72")]
+)
+def test_an_exit_code_above_128_is_a_signals(code: int, name: str) -> None:
+    assert killed_by(code) == name
 
 
 def test_a_missing_interpreter_leaves_no_run(run_nuwrap: Nuwrap, tmp_path: Path) -> None:

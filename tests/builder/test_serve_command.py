@@ -54,6 +54,9 @@ def test_help_names_the_options_of_both(run_nuwrap: Nuwrap) -> None:
     shown = run_nuwrap("serve", "--help").stdout
     assert "one worker unless" in shown
     assert "--init-param NAME=VALUE" in shown
+    codes = " ".join(shown.partition("The exit code is")[2].partition("\n\n")[0].split())
+    for one in ("0 after", "2 usage", "3 source", "7 inputs", "9 the function's", "143 stopped", "128+n killed"):
+        assert one in codes
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, code: int) -> list[Job]:

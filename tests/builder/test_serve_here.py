@@ -166,6 +166,20 @@ def test_a_person_reads_where_it_is_and_that_it_ended(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the host is found in /proc")
+def test_a_host_that_is_killed_is_told_with_the_signal(tmp_path: Path) -> None:
+    write_function(tmp_path, code=ADD)
+    with started(tmp_path, "--workers", "1") as service:
+        while "serving" not in service.err:
+            assert service.process.poll() is None, service.err
+            time.sleep(0.05)
+        pid = service.process.pid
+        (host,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(host), signal.SIGKILL)
+        assert service.process.wait() == 137
+    assert "nuwrap  ended, killed by SIGKILL (most often by the system, for a lack of memory); its log" in service.err
+
+
 def test_a_port_that_is_taken_is_said_and_is_exit_10(run_nuwrap: Nuwrap, tmp_path: Path) -> None:
     write_function(tmp_path, code=ADD)
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -209,6 +209,11 @@ def test_a_value_out_of_bounds_names_its_key(key: str, value: Any) -> None:
     assert [line for line in faults_of(changed) if line.startswith(key)]
 
 
+def test_a_name_that_ends_wrongly_is_told_what_is_wrong() -> None:
+    (fault,) = faults_of(document(function="types_"))
+    assert "the first and the last a letter or digit" in fault
+
+
 @pytest.mark.parametrize("value", [None, [], "x", 1], ids=repr)
 def test_a_document_is_a_mapping(value: Any) -> None:
     assert " is not a mapping" in faults_of(value)[0]

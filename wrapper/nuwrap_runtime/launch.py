@@ -27,8 +27,11 @@ HANDLER = rf"^(?:{_PART}(?:\.{_PART})*:{_NAME}(?:\.{_NAME})?|{_NAME})$"
 INIT_FUNCTION = rf"^(?:{_PART}(?:\.{_PART})*:)?{_NAME}$"
 STORE_KEY = r"^store://[\w.-]+/(?:dataitem|artifact|model)/[\w.+-]+/[\w.-]+(?::[\w.-]+)?$"
 NAME = r"^[A-Za-z0-9](?:[\w.-]{0,126}[A-Za-z0-9])?$"
+NAME_FORM = "letters, digits, '.', '_' and '-', 128 at most; the first and the last a letter or digit"
 SECRET_NAME = r"^[A-Za-z0-9_](?:[\w.-]{0,251}\w)?$"  # noqa: S105 - a file name too, so never "." or ".."
 IDENTIFIER = r"^[^\W\d]\w*$"
+# What an archive's name ends with.
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 _VALUES = {"type": "object", "propertyNames": {"pattern": IDENTIFIER, "x-form": "a Python name"}}
 _KEY = {"type": "string", "pattern": STORE_KEY, "x-form": "store://project/dataitem|artifact|model/kind/name:id"}
@@ -38,7 +41,7 @@ _PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
 _SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 2_000_000, "x-allowed": "seconds, more than 0"}
 _TEXT = {"type": "string", "minLength": 1}
 _LINE = {**_TEXT, "maxLength": 4096, "pattern": r"^[^\x00-\x1f\x7f]*$", "x-form": "one line of plain text"}
-_LABEL = {"type": "string", "pattern": NAME, "x-form": "letters, digits, '.', '_' and '-', 128 at most"}
+_LABEL = {"type": "string", "pattern": NAME, "x-form": NAME_FORM}
 
 
 def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import os
 import re
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,13 @@ from nuwrap.platforms import Job
 from nuwrap.spec.function import PYTHON_VERSIONS
 from nuwrap.spec.function_file import FunctionFile, read_function
 from nuwrap.spec.inputs import parse_parameters, resolve_inputs, split_pairs
-from nuwrap_runtime.launch import SECRET_NAME, Launch
+from nuwrap_runtime.launch import NAME, SECRET_NAME, Launch
 
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 SHORTEST_MASKED = 3  # characters; see nuwrap.command.Mask
+LACK_OF_MEMORY = " (most often by the system, for a lack of memory)"
+READ_BYTES = 1024 * 1024  # of a Python file that was given for a YAML file
 RESERVED = ("PROJECT_NAME", "RUN_ID")  # the host sets them
 
 
@@ -42,13 +47,17 @@ class Options:
     secrets: Sequence[str] = ()
     refresh: bool = False
     as_json: bool = False
+    output_path: str = ""
 
 
 def open_function(options: Options) -> FunctionFile:
     """Read the function and print its file's warnings; from here on nobody else can read this process's environment."""
     hide_environment()
     _check_folder()
-    file = read_function(Path(options.file))
+    path = Path(options.file)
+    if path.suffix == ".py" and path.is_file():
+        raise UsageError(_ask_for_yaml(path))
+    file = read_function(path)
     for text in file.warnings:
         say(text)
     return file
@@ -57,6 +66,39 @@ def open_function(options: Options) -> FunctionFile:
 def say(text: str) -> None:
     """Print a warning the way the host prints its own."""
     tell(f"nuwrap  warning: {text}")
+
+
+def _ask_for_yaml(path: Path) -> str:
+    """Return what to write so that a Python file can be run; FILE is what says which function of it, and how."""
+    version = f"PYTHON{sys.version_info.major}_{sys.version_info.minor}"
+    version = version if version in PYTHON_VERSIONS else list(PYTHON_VERSIONS)[-1]
+    name = path.stem if re.search(NAME, path.stem) else "my-function"
+    lines = (
+        f"name: {name}",
+        "kind: python",
+        f"python_version: {version}",
+        f"code_src: {json.dumps(path.name, ensure_ascii=False)}",
+        f"handler: {_first_function(path)}",
+    )
+    target = path.with_suffix(".yaml")
+    text = "".join(f"\n    {line}" for line in lines)
+    return (
+        f"{str(path)!r} is Python; FILE is the YAML file of a function. Name {str(target)!r}, with these lines:{text}"
+    )
+
+
+def _first_function(path: Path) -> str:
+    """Return the name of the first function in the file, a word that says so where none is found."""
+    with suppress(OSError), path.open("rb") as stream:
+        found = re.search(rb"^(?:async[ \t]+)?def[ \t]+([A-Za-z_]\w*)", stream.read(READ_BYTES), re.MULTILINE)
+        return found[1].decode("ascii") if found else "NAME_OF_THE_FUNCTION"
+    return "NAME_OF_THE_FUNCTION"
+
+
+def killed_by(exit_code: int) -> str:
+    """Return the name of the signal that an exit code of 128 + n stands for, "" for any other code."""
+    known = {128 + one.value: one.name for one in signal.Signals}
+    return known.get(exit_code, f"signal {exit_code - 128}" if exit_code > 128 else "")
 
 
 def hide_environment() -> None:

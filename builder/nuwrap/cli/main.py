@@ -91,6 +91,12 @@ def cli() -> None:
 @cli.command(short_help="Run a function once, as a job.")
 @_with(*_FUNCTION)
 @click.option(
+    "--output-path",
+    default="",
+    metavar="PATH",
+    help="A folder, or an address s3://…, that gets outputs and result; .nuwrap/runs/<id>/ by default.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the result document, and nothing else, to standard output."
 )
 def run(**options: Any) -> int:
@@ -99,7 +105,7 @@ def run(**options: Any) -> int:
     A VALUE is JSON where it reads as JSON (0.5, true, [1, 2]), else text; write -p 'version="1.10"' for a text that
     reads as a number. What the run leaves behind is in .nuwrap/runs/<id>/. The exit code is the run's: 0 done,
     1 the handler raised, 2 usage, 3 source, 4 requirements, 5 load, 6 init, 7 inputs, 8 outputs, 9 ended without an
-    answer, 10 platform, 124 time-out, 143 stopped.
+    answer, 10 platform, 124 time-out, 143 stopped, 128+n killed by signal n (137: most often a lack of memory).
     """
     from nuwrap.cli.arguments import Options
     from nuwrap.cli.run import run_function
@@ -118,8 +124,9 @@ def serve(**options: Any) -> int:
     Parameters and inputs are the same for every request; the handler's other arguments come with the request, from
     its JSON body or its query. A VALUE is JSON where it reads as JSON. Only this machine can call it unless --address
     says otherwise. Ctrl-C lets the requests under way end, a second one does not. The log is in .nuwrap/runs/<id>/.
-    The exit code is 0 after a clean end, 2 usage, 3 source, 4 requirements, 5 load, 6 init, 10 platform (a port that
-    is taken), 143 stopped before it was ready or without waiting for requests.
+    The exit code is 0 after a clean end, 2 usage, 3 source, 4 requirements, 5 load, 6 init, 7 inputs, 9 the function's
+    process ended by itself while it started, 10 platform (a port that is taken), 143 stopped before it was ready or
+    without waiting for requests, 128+n killed by signal n (137: most often a lack of memory).
     """
     from nuwrap.cli.serve import ServeOptions, serve_function
 

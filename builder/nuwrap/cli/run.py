@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 import os
 
-from nuwrap.cli.arguments import Options, make_job, open_function, read_secrets, say, task_values
+from nuwrap.cli.arguments import (
+    LACK_OF_MEMORY,
+    Options,
+    killed_by,
+    make_job,
+    open_function,
+    read_secrets,
+    say,
+    task_values,
+)
 from nuwrap.cli.show import show_result
 from nuwrap.cli.terminal import Stopped, tell
 from nuwrap.errors import ResultError
@@ -22,7 +31,10 @@ def run_function(options: Options) -> int:
     """Run the function to its end, show its result and return the host's exit code, be it shown or not."""
     file = open_function(options)
     secrets = read_secrets(options.secrets, os.environ)
-    launch = plan_launch(file.function, JobTask(**task_values(file, options)))
+    output_path = options.output_path
+    if output_path and "://" not in output_path:
+        output_path = os.path.abspath(os.path.expanduser(output_path))
+    launch = plan_launch(file.function, JobTask(**task_values(file, options), output_path=output_path))
     job = make_job(file, launch, options, secrets)
     finished = get_platform("local").run_job(job, say=say)
     try:
@@ -43,7 +55,14 @@ def _show(finished: Finished, *, as_json: bool) -> bool:
         result = read_result(finished.folder)
     except ResultError as exc:  # the host has said why there is none, on the lines above and in the log
         is_early = finished.exit_code in EARLY_STOPS and not os.path.lexists(os.path.join(finished.folder, RESULT))
-        tell("nuwrap: stopped before it began" if is_early else f"nuwrap: {exc}")
+        killer = killed_by(finished.exit_code)
+        if is_early:
+            tell("nuwrap: stopped before it began")
+        elif killer:
+            memory = LACK_OF_MEMORY if killer == "SIGKILL" else ""
+            tell(f"nuwrap: nuwrap-host was killed by {killer}{memory}, so there is no result; {exc}")
+        else:
+            tell(f"nuwrap: {exc}")
         return False
     if as_json:
         print(json.dumps(result.to_document(), indent=1), flush=True)

@@ -7,7 +7,16 @@ import math
 import os
 from dataclasses import dataclass
 
-from nuwrap.cli.arguments import Options, make_job, open_function, read_secrets, say, task_values
+from nuwrap.cli.arguments import (
+    LACK_OF_MEMORY,
+    Options,
+    killed_by,
+    make_job,
+    open_function,
+    read_secrets,
+    say,
+    task_values,
+)
 from nuwrap.cli.terminal import tell
 from nuwrap.errors import UsageError
 from nuwrap.plan.launch import plan_serve
@@ -43,8 +52,14 @@ def serve_function(options: ServeOptions) -> int:
         tell("nuwrap: stopped before it began")
         return STOPPED
     if not options.as_json:
-        tell(f"nuwrap  ended; its log is in {os.path.relpath(finished.folder)}/")
+        tell(f"nuwrap  {_describe_end(finished.exit_code)}; its log is in {os.path.relpath(finished.folder)}/")
     return finished.exit_code
+
+
+def _describe_end(exit_code: int) -> str:
+    """Tell a kill, of the host or of the function while it started: neither says it in the log's last line."""
+    name = "" if exit_code == STOPPED else killed_by(exit_code)
+    return f"ended, killed by {name}" + LACK_OF_MEMORY * (name == "SIGKILL") if name else "ended"
 
 
 def _make_task(file: FunctionFile, options: ServeOptions) -> ServeTask:

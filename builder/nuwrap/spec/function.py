@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from nuwrap.errors import SpecError
 from nuwrap.spec.requirements import check_requirement, hide_credentials
-from nuwrap_runtime.launch import HANDLER, INIT_FUNCTION, NAME, decode_base64
+from nuwrap_runtime.launch import HANDLER, INIT_FUNCTION, NAME, NAME_FORM, decode_base64
 from nuwrap_runtime.schema import did_you_mean, show
 
 PythonVersion = Literal["PYTHON3_9", "PYTHON3_10", "PYTHON3_11", "PYTHON3_12", "PYTHON3_13"]
@@ -30,11 +30,11 @@ class Function(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: str = Field(description="letters, digits, '.', '_' and '-', 128 at most")
+    name: str = Field(description=NAME_FORM)
     kind: Literal["python"] = Field(description="python")
     handler: str = Field(description="[module:]function, as 'f', 'pkg.mod:f' or 'mod:Class.method'")
     python_version: PythonVersion = Field(description=", ".join(get_args(PythonVersion)))
-    project: str = Field("default", description="letters, digits, '.', '_' and '-', 128 at most")
+    project: str = Field("default", description=NAME_FORM)
     uuid: str = Field("", description="a UUID of version 4")
     description: str = Field("", description="text")
     labels: _TUPLE = Field((), description="a list of strings")

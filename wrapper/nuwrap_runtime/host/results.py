@@ -34,7 +34,10 @@ class Destination:
     @property
     def shown(self) -> str:
         """The place as a person is told it."""
-        return self.address or os.path.relpath(self.folder)
+        if self.address:
+            return self.address
+        path = os.path.relpath(self.folder)
+        return self.folder if path.startswith(os.pardir) else path  # nuwrap starts the host where the function is
 
 
 def find_destination(launch: Launch, environ: Mapping[str, str]) -> Destination:

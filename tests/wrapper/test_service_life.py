@@ -139,6 +139,14 @@ def test_taken_port_is_named_with_what_to_set(tree, tmp_path, key):
     assert running.stdout() == ""
 
 
+def test_address_of_another_machine_is_told_as_the_address_s_fault(tree, tmp_path):
+    with RunningService(tree, tmp_path, HELLO, {"serve": {"address": "192.0.2.1"}}) as running:
+        assert running.process.wait(60) == 10
+    (message,) = errors(running)
+    assert "address '192.0.2.1' cannot be listened on: it is none of this machine's" in message
+    assert "--address" in message
+
+
 def test_init_runs_once_in_each_worker_and_has_no_time_limit(service, tmp_path):
     code = WAIT + (
         "def init(context, folder):\n"
@@ -248,6 +256,81 @@ def test_fault_that_heals_leaves_a_service_of_full_size(service, tmp_path):
     flag.touch()
     running.until(lambda: is_full(running, 8))
     assert running.ask().body == b"here"
+
+
+ENDS_ALWAYS = "import os\ndef f(context, event):\n    os._exit(3)\n"
+
+
+def is_said_to_be_ready(running):
+    """What both pages of the second port say, where they say the same."""
+    page, metric = running.admin_page("/ready"), running.metric("nuwrap_ready")
+    return {(200, 1.0): True, (503, 0.0): False}.get((page.status, metric))
+
+
+def test_service_whose_workers_end_with_each_request_is_not_ready_while_none_is_there(service):
+    running = service(ENDS_ALWAYS)
+    running.until(lambda: not running.ask().status == 200 and running.metric("nuwrap_worker_restarts_total") >= 3)
+    page = running.until(lambda: [page for page in [running.admin_page("/ready")] if page.status == 503])[0].json()
+    assert page["phase"] in ("start", "load")
+    assert "the last one ended with WorkerExited in handler" in page["reason"]
+    assert page["ready"] is False
+    running.until(lambda: is_said_to_be_ready(running) is True)  # the next one is there, and nobody asks
+
+
+def test_service_whose_workers_cannot_start_says_so_refuses_at_once_and_is_ready_again(service, tmp_path):
+    flag = tmp_path / "flag"
+    flag.touch()
+    code = WAIT + (
+        f"def init(context):\n"
+        f"    if not os.path.exists({str(flag)!r}):\n"
+        f"        put({str(tmp_path / 'failed')!r})\n"
+        f"        raise ValueError('the secret is 42')\n"
+        f"    while os.path.exists({str(tmp_path / 'hold')!r}):\n"
+        f"        time.sleep(0.005)\n"
+        f"def f(context, event):\n    return 'here'\n"
+    )
+    running = service(code, init_function="init", serve={"workers": 2})
+    running.until(lambda: is_full(running, 2))
+    flag.unlink()
+    for pid in running.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    running.until(lambda: is_said_to_be_ready(running) is False)
+    (tmp_path / "hold").touch()
+    flag.touch()
+    running.until(lambda: running.admin_page("/ready").json()["phase"] == "init")  # one is starting, and it takes long
+    page = running.admin_page("/ready").json()
+    assert "ValueError in init" in page["reason"]
+    assert "42" not in page["reason"]
+    answer = running.ask()
+    assert (answer.status, answer.header("retry-after")) == (503, "1")
+    (tmp_path / "hold").unlink()
+    running.until(lambda: is_said_to_be_ready(running))
+    assert running.ask().body == b"here"
+
+
+def test_replacement_that_takes_long_is_told_and_requests_wait_for_it(service, tmp_path):
+    hold = tmp_path / "hold"
+    code = WAIT + (
+        f"while os.path.exists({str(hold)!r}):\n    time.sleep(0.005)\ndef f(context, event):\n    return 'here'\n"
+    )
+    running = service(code)
+    hold.touch()
+    os.kill(running.worker_pids()[0], signal.SIGKILL)
+    with running.client() as client:
+        client.send(request())
+        running.until(lambda: is_said_to_be_ready(running) is False)
+        assert running.admin_page("/ready").json()["phase"] == "load"
+        hold.unlink()
+        assert client.answer().body == b"here"
+    assert is_said_to_be_ready(running)
+
+
+@pytest.mark.parametrize(("prefix", "concurrency", "is_told"), [("", 4, True), ("", 1, False), ("async ", 4, False)])
+def test_concurrency_that_a_sync_function_cannot_have_is_told(service, prefix, concurrency, is_told):
+    running = service(prefix + HELLO, concurrency=concurrency, serve={"workers": 2})
+    running.until(lambda: is_full(running, 2))
+    warnings = [one["message"] for one in told(running) if one["event"] == "warning"]
+    assert [f"concurrency {concurrency} has no effect" in one for one in warnings] == [True] * is_told
 
 
 def test_sockets_folder_that_was_swept_does_not_end_the_service(service, short_folder):

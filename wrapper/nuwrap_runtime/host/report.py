@@ -105,6 +105,11 @@ class Report:
             pass
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 request`, `2 requests`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def datetime_now() -> str:
     """Return the moment as a log record has it: ISO 8601, UTC, milliseconds."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

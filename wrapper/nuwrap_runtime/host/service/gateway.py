@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from dataclasses import dataclass
 from typing import Optional
@@ -76,18 +77,26 @@ def bind(address: str, port: int, *, key: str) -> socket.socket:
         family, kind, protocol, _, place = found[0]
         bound = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as exc:
-        raise PlatformError(f"address {address!r} cannot be listened on: {exc}; set serve.address") from exc
+        raise _no_address(address, str(exc)) from exc
     try:
         if port:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(place)
     except OSError as exc:
         bound.close()
+        if exc.errno == errno.EADDRNOTAVAIL:
+            raise _no_address(address, "it is none of this machine's") from exc
         raise PlatformError(
             f"port {port} of {address} cannot be had: {exc.strerror}; choose another by "
             f"--{key.replace('_', '-')} (serve.{key}), 0 takes any free one"
         ) from exc
     return bound
+
+
+def _no_address(address: str, reason: str) -> PlatformError:
+    return PlatformError(
+        f"address {address!r} cannot be listened on: {reason}; choose another by --address (serve.address)"
+    )
 
 
 def url_of(bound: socket.socket) -> str:

@@ -13,7 +13,7 @@ from nuwrap_runtime.errors import PlatformError
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import reap_adopted
-from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.calls import Call
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState, WorkerState
@@ -28,6 +28,9 @@ FAILED_STARTS = 5  # of one place in a row, with no worker that serves: then the
 LONGEST_PAUSE = 30.0  # after starts that failed
 USELESS_PAUSE = 1.0  # after workers that started, and ended before they had answered: a request may be the reason
 FIRST_PAUSE = 0.25
+TIME_OUT = "a time-out"
+NOBODY = "no worker is ready: the last ones ended too soon, and one is started again in a moment"
+REPLACE_SECONDS = 1.0  # for a replacement to be ready while the service still counts as ready
 
 
 class Pool(Owner):
@@ -56,16 +59,20 @@ class Pool(Owner):
         self._is_stopping = False
         self._failed_starts: dict[int, int] = {}  # by place, since a worker was ready
         self._useless = 0  # workers in a row that ended without an answer
-        self._paused_until = 0.0
+        self._down_since: Optional[float] = None  # no worker is ready since then
+        self._is_held_back = False  # none is ready, and those that are started anew have failed before
+        self._last_end = ""
 
     # An application of the gateway
 
     def admit(self, _exchange: Exchange) -> Optional[Refusal]:
         """See `Application.admit`."""
         if self.in_flight >= self._launch.serve.max_inflight:
-            return Refusal(429, f"{self.in_flight} requests are under way (serve.max_inflight)", may_retry=True)
-        if not any(worker.is_ready for worker in self._workers.values()) and self._paused_until > self._now():
-            return Refusal(503, "no worker is there; one is started again soon", may_retry=True)
+            verb = "is" if self.in_flight == 1 else "are"
+            text = f"{counted(self.in_flight, 'request')} {verb} under way (serve.max_inflight)"
+            return Refusal(429, text, may_retry=True)
+        if self._is_held_back:
+            return Refusal(503, NOBODY, may_retry=True)
         self.in_flight += 1
         return None
 
@@ -128,6 +135,9 @@ class Pool(Owner):
         self.was_connected = self.was_connected or bool(worker.slots)
         self._idle = deque(slot for slot in self._idle if slot.worker is not worker)
         self._fail_calls(worker, end)
+        if self._down_since is None and not self._has_ready():
+            self._down_since = self._now()
+        self._last_end = TIME_OUT if worker.killed_for == "timed_out" else f"{end.failure.type} in {end.failure.phase}"
         if self._is_stopping:
             if not self._workers:
                 self.on_quiet()
@@ -169,6 +179,18 @@ class Pool(Owner):
         """The phase of the first worker's start."""
         worker = self._workers.get(0)
         return worker.phase if worker else "load"
+
+    @property
+    def outage(self) -> tuple[str, str]:
+        """The phase and the reason when no worker is ready and none will be in a moment; ("", "") otherwise."""
+        if self._down_since is None:
+            return "", ""
+        if not self._is_held_back and self._now() - self._down_since < REPLACE_SECONDS:
+            return "", ""
+        phases = {worker.phase for worker in self._workers.values()}
+        phase = "start" if not phases else "load" if phases == {"load"} else "init"
+        what = "one is being started" if phases else "one is started again after a pause"
+        return phase, f"no worker is ready; {what}; the last one ended with {self._last_end}"
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -257,29 +279,49 @@ class Pool(Owner):
         self._take_in(worker)
 
     def _take_in(self, worker: ServedWorker) -> None:
+        self._down_since, self._is_held_back = None, False
         for slot in worker.slots:
             self.slot_free(slot)
         if not self.was_ready:
             self.was_ready = True
+            self._check_concurrency(worker)
             self.on_ready()
             for number in range(1, self._launch.serve.workers):
                 self._start_or_tell(number)
 
+    def _check_concurrency(self, worker: ServedWorker) -> None:
+        asked = self._launch.concurrency
+        if len(worker.slots) == 1 and asked not in (1, Launch(handler="").concurrency):
+            text = "the handler is no async def, so each worker answers one request at a time; set workers for more"
+            self._report.warn(f"concurrency {asked} has no effect: {text}")
+
     def _start_failed(self, number: int, end: WorkerEnded) -> None:
         failed = self._failed_starts[number] = self._failed_starts.get(number, 0) + 1
-        if failed >= FAILED_STARTS and not any(worker.is_ready for worker in self._workers.values()):
+        if failed >= FAILED_STARTS and not self._has_ready():
             self.on_failed(end)
         else:
             self._start_later(number)
+            if self._is_held_back:
+                self._fail_waiting(NOBODY)
 
     def _start_later(self, number: int) -> None:
         pause = max(_pause(self._failed_starts.get(number, 0), LONGEST_PAUSE), _pause(self._useless - 1, USELESS_PAUSE))
         if not pause:
             self._start_or_tell(number)
             return
-        self._paused_until = self._now() + pause
+        if not self._has_ready() and all(one in self._failed_starts for one in self._workers):
+            self._is_held_back = True
         self._report.warn(f"worker {number} is started again in {pause:g} s")
         self._loop.call_later(pause, self._start_or_tell, number)
+
+    def _fail_waiting(self, message: str) -> None:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for call in waiting:
+            call.fail(503, message, may_retry=True)
+
+    def _has_ready(self) -> bool:
+        return any(worker.is_ready for worker in self._workers.values())
 
     def _start_or_tell(self, number: int) -> None:
         if self._is_stopping:

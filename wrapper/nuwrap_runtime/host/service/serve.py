@@ -123,16 +123,18 @@ class Service:
 
     def status(self) -> Status:
         """Return what the second port tells."""
-        phase = self._phase
-        if self._preparing:
-            phase = self._preparing.phase
-        elif self._pool and phase == "start":
-            phase = self._pool.phase
+        phase, reason = self._outage()
+        if not reason:
+            phase = self._phase
+            if self._preparing:
+                phase = self._preparing.phase
+            elif self._pool and phase == "start":
+                phase = self._pool.phase
         self._show(phase)
         return Status(
-            is_ready=self._is_ready,
+            is_ready=self._is_ready and not reason,
             phase=phase,
-            reason=REASONS.get(phase, ""),
+            reason=reason or REASONS.get(phase, ""),
             seconds=round(time.monotonic() - self._since, 3),
             description=self._pool.description if self._pool else None,
             metrics=self._scrape,
@@ -141,6 +143,10 @@ class Service:
             address=self._address,
             version=__version__,
         )
+
+    def _outage(self) -> tuple[str, str]:
+        """Phase and reason of a service that was ready and has no worker now; ("", "") for any other."""
+        return self._pool.outage if self._pool and self._is_ready else ("", "")
 
     async def _serve(self, prepared: Prepared) -> int:
         loop = asyncio.get_running_loop()
@@ -274,7 +280,7 @@ class Service:
     def _scrape(self) -> bytes:
         connections = len(self._gateway.connections) if self._gateway else 0
         state = self._pool.state(connections) if self._pool else PoolState()
-        return self._metrics.render(replace(state, is_ready=self._is_ready))
+        return self._metrics.render(replace(state, is_ready=self._is_ready and not self._outage()[1]))
 
     def _announce(self) -> None:
         """Tell the addresses: to a machine by one line of standard output, the first."""

@@ -143,7 +143,7 @@ def test_an_unknown_key_of_a_flat_file_is_refused(tmp_path: Path) -> None:
         ("a/../../fn.py", "'..' is refused"),
         ("/etc/hosts", "is absolute"),
         ("~/fn.py", "is absolute"),
-        ("data.txt", "is neither a .py file nor a folder"),
+        ("data.txt", "is neither a .py file, a folder nor an archive"),
     ],
 )
 def test_a_local_source_is_checked_with_all_else(tmp_path: Path, code_src: str, said: str) -> None:

@@ -133,6 +133,45 @@ def serve(**options: Any) -> int:
     return serve_function(ServeOptions(**options))
 
 
+@cli.group(short_help="Show or clean what is kept for later runs.")
+def cache() -> None:
+    """Show or clean what is kept for later runs of this user: sources, environments, nuwrap's own files.
+
+    It lies in $NUWRAP_CACHE, else in nuwrap/ of the user's cache folder.
+    """
+
+
+_CACHE_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+
+
+@cache.command(name="ls", short_help="List what is kept.")
+@_CACHE_JSON
+def list_cache(*, as_json: bool) -> int:
+    """List what is kept, how large it is and when it was last used."""
+    from nuwrap.cli.cache import show_kept
+
+    return show_kept(as_json=as_json)
+
+
+@cache.command(name="clean", short_help="Remove what was not used for long.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Remove what was last used that long ago; 30 by default.",
+)
+@click.option("--all", "remove_all", is_flag=True, help="Remove all that no run uses.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@_CACHE_JSON
+def clean_cache(*, older_than: float | None, remove_all: bool, dry_run: bool, as_json: bool) -> int:
+    """Remove what was not used for long, and what runs that were killed have left; what a run uses stays."""
+    from nuwrap.cli.cache import clean
+
+    flags = [*(["--all"] if remove_all else []), *(["--dry-run"] if dry_run else [])]
+    age = [] if older_than is None else ["--older-than", str(older_than)]
+    return clean([*age, *flags], as_json=as_json)
+
+
 def main() -> None:
     """Run the command line and exit; what nuwrap refuses is one message on standard error and its exit code.
 

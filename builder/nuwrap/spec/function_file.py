@@ -10,7 +10,7 @@ from typing import Any
 from nuwrap.errors import SpecError
 from nuwrap.spec.document import load_documents
 from nuwrap.spec.function import Function, has_scheme, make_function, show_key
-from nuwrap_runtime.launch import decode_base64
+from nuwrap_runtime.launch import ARCHIVES, decode_base64
 from nuwrap_runtime.schema import did_you_mean, show
 
 FILE_NAME = "function.yaml"
@@ -180,7 +180,7 @@ def _path_faults(fields: _Fields, path: Path) -> list[str]:
 
 def _path_fault(code_src: str, path: Path) -> str:
     """Return what is wrong with a local path in a function file: it is relative, below the file's folder, and there."""
-    allowed = "allowed: a relative path of a .py file or a folder, at or below the function file's folder"
+    allowed = "allowed: a relative path of a .py file, a folder or an archive, at or below the function file's folder"
     if code_src.startswith(("/", "~")):
         return f"{code_src!r} is absolute; {allowed}"
     if ".." in Path(code_src).parts:
@@ -190,6 +190,7 @@ def _path_fault(code_src: str, path: Path) -> str:
     target = path.parent / code_src
     if not target.exists():
         return f"{code_src!r} does not exist in {str(path.parent)!r}; {allowed}"
-    if not target.is_dir() and not (target.is_file() and code_src.endswith(".py")):
-        return f"{code_src!r} is neither a .py file nor a folder; {allowed}"
+    is_code = code_src.endswith(".py") or code_src.lower().endswith(ARCHIVES)
+    if not target.is_dir() and not (target.is_file() and is_code):
+        return f"{code_src!r} is neither a .py file, a folder nor an archive; {allowed}"
     return ""

@@ -12,13 +12,12 @@ from urllib.parse import unquote, urlsplit
 from nuwrap_runtime.host.process import MASK
 from nuwrap_runtime.schema import did_you_mean
 
-# What an archive's name ends with.
-ARCHIVES: Final = (*(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"),)
 PINS: Final = ("sha256", "subdir")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # A signed link's query: what its parameters are called, or that a value is as long as a signature or a token.
 _SECRET_VALUE = re.compile(
-    r"([?&](?:[^=&#]*(?:sig|token|key|secret|cred|auth|pass|pw)[^=&#]*=|[^=&#]+=(?=[^&#]{20})))[^&#]+", re.IGNORECASE
+    r"([?&](?!subdir=|sha256=)(?:[^=&#]*(?:sig|token|key|secret|cred|auth|pass|pw)[^=&#]*=|[^=&#]+=(?=[^&#]{20})))[^&#]+",
+    re.IGNORECASE,
 )
 
 

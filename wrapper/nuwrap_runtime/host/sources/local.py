@@ -9,9 +9,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.addresses import ARCHIVES
 from nuwrap_runtime.host.folders import entry_digest, file_digest
 from nuwrap_runtime.host.sources import DEPTH, Checkout, Source, check_digest
+from nuwrap_runtime.launch import ARCHIVES
 
 # What tools leave beside code; none of it is code, and a virtual environment's links lead out of the folder.
 IGNORED = {".git", ".hg", ".svn", "__pycache__", ".nuwrap", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}

@@ -23,11 +23,9 @@ FRAMES = 3
 
 def show_result(result: Result, folder: str, console: Console | None = None) -> None:
     """Print outputs, results, metrics, the failure with its last frames, and where it all lies, seen from here."""
-    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console = console or _console()
     place = os.path.relpath(folder)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("name", "kind", "value or path", "size"):
-        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
+    table = _table("name", "kind", "value or path", "size")
     for name, output in result.outputs.items():
         path = os.path.join(place, output["path"]) if output["path"] else ""
         table.add_row(plain(name), plain(output["kind"]), plain(path or output.get("key", "")), _size(path))
@@ -43,6 +41,36 @@ def show_result(result: Result, folder: str, console: Console | None = None) -> 
         _show_failure(result.failure, console)
     seconds = f" in {result.seconds['total']:.2f} s" if "total" in result.seconds else ""
     console.print(plain(f"{result.state}{seconds}, in {place}/"))
+
+
+def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], summary: str) -> None:
+    """Print a table, left out when it has no rows, and the line below it."""
+    console, table = _console(), _table(*headings)
+    for row in rows:
+        table.add_row(*(plain(cell) for cell in row))
+    if rows:
+        console.print(table)
+    console.print(plain(summary))
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for a person."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
+    return table
 
 
 def plain(text: str) -> Text:
@@ -84,9 +112,4 @@ def _size(path: str) -> Text:
         return Text("")
     if os.path.isdir(path):
         return Text("folder")
-    count = float(os.path.getsize(path))
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return Text(f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}")
-        count /= 1000
-    return Text(f"{count:.1f} GB")
+    return Text(size_text(os.path.getsize(path)))

@@ -85,13 +85,19 @@ def _run_host(command: Sequence[str], job: Job, start: _Start, screen: int) -> i
     """Run the host to its end and return its exit code; its output goes to the log too."""
     path = _write_launch(start.folder, job.launch)
     with _secrets(start.folder, job.secrets) as secrets, _open_log(start.folder) as log:
-        start_host = [START_HOST, _runtime_folder()]
-        if command[0] == "serve":
-            start_host = [START_SERVICE + START_HOST, str(os.getpid()), _runtime_folder()]
-        argv = [sys.executable, "-I", "-c", *start_host, *command, "--launch", path]
+        argv = host_argv([*command, "--launch", path])
         env = {**start.environ, "NUWRAP_SECRETS": secrets} if secrets else start.environ
         host = Command(argv, env, cwd=job.folder, redact=tuple(job.secrets.values()))
         return stream(host, out=(screen, log), err=(STDERR, log))
+
+
+def host_argv(command: Sequence[str]) -> list[str]:
+    """Return what starts the host with this command, on this interpreter."""
+    runtime = os.path.dirname(os.path.dirname(os.path.abspath(runtime_errors.__file__)))
+    start_host = [START_HOST, runtime]
+    if command[0] == "serve":
+        start_host = [START_SERVICE + START_HOST, str(os.getpid()), runtime]
+    return [sys.executable, "-I", "-c", *start_host, *command]
 
 
 def make_run_folder(base: str, run: str) -> str:
@@ -199,7 +205,3 @@ def _create(path: str) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as exc:
         raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc
-
-
-def _runtime_folder() -> str:
-    return os.path.dirname(os.path.dirname(os.path.abspath(runtime_errors.__file__)))

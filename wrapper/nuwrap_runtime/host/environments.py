@@ -4,7 +4,8 @@
     envs/KEY.json            the answer: which folder serves, or that the interpreter itself does; renamed into place
     envs/KEY/XXXXXXXX/       environments; one without nuwrap.json was never finished and is removed by the next maker
 
-An environment that `refresh` has replaced stays: a running function may use it. Nothing here knows an installer.
+An environment that `refresh` has replaced stays until it is cleaned away (`nuwrap-host cache clean`), which a running
+function prevents by its hold. Nothing here knows an installer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any, Callable, Optional
 
 from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.holds import claim, hold
 from nuwrap_runtime.host.interpreter import Interpreter, private_folder, write_json
+from nuwrap_runtime.host.kept import GONE, Kept, is_in_use, leftover, leftovers, names_in, remove_old, touch, used_at
 from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.workspace import remove_tree
 
@@ -58,6 +61,11 @@ class Place:
         return os.path.join(self.envs, self.key + ".json")
 
     @property
+    def lock(self) -> str:
+        """The file that is held while an environment is made."""
+        return os.path.join(self.envs, self.key + ".lock")
+
+    @property
     def folder(self) -> str:
         """The folder of this request's environments."""
         return os.path.join(self.envs, self.key)
@@ -91,8 +99,7 @@ def locked(place: Place, say: Callable[[str], None], *, seconds: float) -> Itera
 
     Raises PlatformError when the other is not done after that many seconds.
     """
-    path = os.path.join(place.envs, place.key + ".lock")
-    with open(path, "w", encoding="ascii") as lock:
+    with open(place.lock, "w", encoding="ascii") as lock:
         if not _try_lock(lock):
             say("waiting for another start that installs the same requirements")
             deadline = time.monotonic() + seconds
@@ -100,7 +107,7 @@ def locked(place: Place, say: Callable[[str], None], *, seconds: float) -> Itera
                 if time.monotonic() > deadline:
                     raise PlatformError(
                         f"another start still installs the same requirements after {seconds:g} s (limits.seconds); "
-                        f"end the process that holds {path!r}"
+                        f"end the process that holds {place.lock!r}"
                     )
                 time.sleep(LOCK_SECONDS)
         yield
@@ -122,7 +129,7 @@ def new_folder(place: Place) -> Iterator[str]:
     """
     private_folder(place.folder)
     for name in os.listdir(place.folder):
-        if not is_finished(os.path.join(place.folder, name)):
+        if name.startswith(GONE) or not is_finished(os.path.join(place.folder, name)):
             remove_tree(os.path.join(place.folder, name))
     folder = os.path.join(place.folder, os.urandom(4).hex())
     os.mkdir(folder)
@@ -136,6 +143,80 @@ def new_folder(place: Place) -> Iterator[str]:
 def is_finished(folder: str) -> bool:
     """Tell whether the environment was made to its end."""
     return os.path.exists(os.path.join(folder, MARKER))
+
+
+def hold_environment(environment: Environment) -> Optional[int]:
+    """Return a descriptor: the environment, used now, is not cleaned away while it is open, here or in a child.
+
+    None when it is gone, by a cleaning since it was found: ensure it once more. Only for an installed one.
+    """
+    held = hold(os.path.join(_folder_of(environment), MARKER))
+    if held is not None:
+        touch(held)
+    return held
+
+
+def is_environment_in_use(environment: Environment) -> bool:
+    """Tell whether a living process holds the environment."""
+    folder = _folder_of(environment)
+    return is_in_use(Kept("environment", "", folder, os.path.join(folder, MARKER), 0))
+
+
+def _folder_of(environment: Environment) -> str:
+    return os.path.dirname(os.path.dirname(environment.python))
+
+
+def find_kept(cache: str) -> list[Kept]:
+    """Return all finished environments in the cache; those that serve no request any more are useless."""
+    return [kept for place in _places(cache) for kept in _find_in(place)]
+
+
+def _find_in(place: Place) -> list[Kept]:
+    """Return the environments of one request; they count as in use while one is made: it may serve in a moment."""
+    folders = [os.path.join(place.folder, name) for name in names_in(place.folder) if not name.startswith(GONE)]
+    folders = [folder for folder in folders if is_finished(folder)]
+    claimed = claim(place.lock)
+    if claimed is None:
+        return [_kept(place, folder, lock=place.lock) for folder in folders]
+    serving = load_answer(place)
+    os.close(claimed)
+    current = _folder_of(serving) if serving else ""
+    return [_kept(place, one, lock=os.path.join(one, MARKER), is_useless=one != current) for one in folders]
+
+
+def _kept(place: Place, folder: str, *, lock: str, is_useless: bool = False) -> Kept:
+    marker = os.path.join(folder, MARKER)
+    try:
+        with open(marker, encoding="utf-8") as stream:
+            what = ", ".join(json.load(stream)["requirements"])
+    except (OSError, ValueError, KeyError, TypeError):
+        what = ""
+    key = f"{place.key}/{os.path.basename(folder)}"
+    return Kept("environment", key, folder, lock, used_at(marker), what, is_useless)
+
+
+def find_leftovers(cache: str) -> list[Kept]:
+    """Return what killed starts have left half-made; a start that installs the same holds it."""
+    found = []
+    for place in _places(cache):
+        found += leftovers(place.folder)
+        for name in names_in(place.folder):
+            path = os.path.join(place.folder, name)
+            if not name.startswith(GONE) and not is_finished(path):
+                found.append(leftover(path, place.lock))
+    return found
+
+
+def forget(cache: str, before: float) -> None:
+    """Remove the answers from before that time that name no environment of the cache."""
+    for place in _places(cache):
+        if not names_in(place.folder):
+            remove_old(place.answer, before)
+
+
+def _places(cache: str) -> list[Place]:
+    envs = os.path.join(cache, "envs")
+    return [Place(envs, key) for key in sorted({name.partition(".")[0] for name in names_in(envs)})]
 
 
 def make_environment(

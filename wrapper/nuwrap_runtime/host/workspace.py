@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
 from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.host.holds import claim, hold
+
+PREFIX = "nuwrap-work-"
+YOUNG_SECONDS = 60  # a folder that is just made may not be held yet
+_FRESH = re.compile(PREFIX + "[a-z0-9_]{8}")  # as mkdtemp names it
 
 
 @dataclass(frozen=True)
@@ -53,25 +60,57 @@ class Workspace:
 def open_workspace(environ: Mapping[str, str], *, must_last: bool = False) -> Iterator[Workspace]:
     """Give the folder `$NUWRAP_WORK`, which stays, or a fresh one that is removed at the end.
 
-    With `must_last` (what is made is for a later process) the variable is required. Raises PlatformError.
+    With `must_last` (what is made is for a later process) the variable is required. The folder is held meanwhile:
+    a fresh one that nobody holds was left by a killed start, and the next start removes it. Raises PlatformError.
     """
     given = environ.get("NUWRAP_WORK", "")
     if not given and must_last:
         raise PlatformError("set NUWRAP_WORK to a folder: what this command makes is for the next one")
     try:
-        folder = os.path.realpath(given or tempfile.mkdtemp(prefix="nuwrap-"))
+        folder = os.path.realpath(given or tempfile.mkdtemp(prefix=PREFIX))
         os.makedirs(folder, exist_ok=True)
     except OSError as exc:
         where = repr(given) if given else "in the temporary folder (TMPDIR)"
         raise PlatformError(f"cannot make the work folder {where}: {exc.strerror}; set NUWRAP_WORK") from exc
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PlatformError(f"the work folder {folder!r} is not writable; set NUWRAP_WORK")
+    held = hold(folder)
     try:
+        if not given:
+            for left in find_leftovers():
+                _remove_leftover(left)
         yield Workspace(folder, kept=bool(given))
     finally:
         if not given:
             with undisturbed():
                 remove_tree(folder)
+        if held is not None:
+            os.close(held)
+
+
+def find_leftovers() -> list[str]:
+    """Return this user's fresh work folders in the temporary folder that are not quite new; some may be in use."""
+    try:
+        with os.scandir(tempfile.gettempdir()) as entries:
+            return [entry.path for entry in entries if _FRESH.fullmatch(entry.name) and _is_old_own(entry)]
+    except OSError:
+        return []
+
+
+def _is_old_own(entry: os.DirEntry[str]) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:  # it goes just now
+        return False
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return is_own and found.st_mtime < time.time() - YOUNG_SECONDS
+
+
+def _remove_leftover(folder: str) -> None:
+    claimed = claim(folder)
+    if claimed is not None:
+        remove_tree(folder)
+        os.close(claimed)
 
 
 @contextmanager
@@ -93,15 +132,20 @@ def remove_tree(folder: str) -> None:
     if os.path.islink(folder):
         os.unlink(folder)
         return
-    waiting = _empty_folder(folder, folder)
-    while waiting:
-        below = waiting.pop()
-        waiting += _empty_folder(below, folder)
-        _try(os.rmdir, below)
+    empty_folder(folder)
     _try(os.rmdir, folder)
 
 
-def _empty_folder(path: str, into: str) -> list[str]:
+def empty_folder(folder: str) -> None:
+    """Remove all that is in a folder, in the same way."""
+    waiting = _unlink_all(folder, folder)
+    while waiting:
+        below = waiting.pop()
+        waiting += _unlink_all(below, folder)
+        _try(os.rmdir, below)
+
+
+def _unlink_all(path: str, into: str) -> list[str]:
     """Unlink what is in the folder, move its folders to `into` under new names, and return these."""
     moved = []
     _try(os.chmod, path, 0o700)

@@ -13,18 +13,28 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from subprocess import Popen, TimeoutExpired
 from typing import IO, Any, Final, cast
 
 from nuwrap_runtime.errors import SourceError
+from nuwrap_runtime.host.folders import move_all
 from nuwrap_runtime.host.process import kill_group, mask
+from nuwrap_runtime.host.source_cache import SourceCache, cache_bytes, key, open_cache
 from nuwrap_runtime.host.sources import Checkout, Source
 from nuwrap_runtime.host.sources.git_address import PROTOCOLS, Address, parse_address
 from nuwrap_runtime.host.sources.git_credentials import Access, open_access
-from nuwrap_runtime.host.sources.git_refs import Target, Way, choose, commit_target, describe_refs, parse_refs
+from nuwrap_runtime.host.sources.git_refs import (
+    Target,
+    Way,
+    choose,
+    commit_target,
+    describe_refs,
+    find_commit,
+    parse_refs,
+)
 from nuwrap_runtime.host.sources.git_tree import check_listing, deliver
-from nuwrap_runtime.host.workspace import remove_tree
+from nuwrap_runtime.host.workspace import empty_folder, remove_tree
 
 LOG_LINES: Final = 8
 
@@ -43,37 +53,94 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
 
     Without a ref the remote's default branch; a branch comes before a tag of the same name, as with `git clone`
     (`#refs/tags/NAME` is the tag); a name before a commit's abbreviation. All of it happens below `into`, so that
-    whoever removes that folder after a kill has removed everything. Raises SourceError with git's own reason.
+    whoever removes that folder after a kill has removed everything. What the cache has is taken from there once the
+    server has listed its refs to this caller's own credentials. Raises SourceError with git's own reason.
     """
     address = parse_address(source)
     if source.keep_git and address.subdir:
         raise SourceError(f"code_src {address.shown!r}: keep_git keeps a whole repository; leave out it or ?subdir=")
     base = os.path.realpath(into)
+    cache = open_cache(source.cache, cache_bytes(environ))
     try:
         folder = tempfile.mkdtemp(prefix=".nuwrap-git-", dir=base)
-        revision = _fetch_into(source, address, environ, folder, base)
+        checkout = _fetch_into(_Order(source, address, cache, folder, base), environ)
+        move_all(checkout.root, base)
     except BaseException as exc:  # a stop too: nothing half-fetched stays
-        _empty(base)
+        empty_folder(base)
         if isinstance(exc, (OSError, ValueError)):
             raise SourceError(f"code_src {address.shown!r}: {exc}") from exc
         raise
     remove_tree(folder)
-    return Checkout(into, revision)
+    return replace(checkout, root=into)
 
 
-def _fetch_into(source: Source, address: Address, environ: Mapping[str, str], folder: str, base: str) -> str:
-    with open_access(address, source.network, environ, folder, base) as access, _only(access.environ):
-        git = _Git(address, access, folder, source.limits.seconds, time.monotonic() + source.limits.seconds)
-        tree = os.path.join(folder, "tree")
-        refs = parse_refs(git.must("read the repository", "ls-remote", "--heads", "--tags", "--", access.url))
-        commit = _obtain(git, choose(address.ref, refs), refs, tree)
+@dataclass(frozen=True)
+class _Order:
+    """One fetch: what, and where it happens. `folder` is a private one in `base`, the code's own folder."""
+
+    source: Source
+    address: Address
+    cache: SourceCache
+    folder: str
+    base: str
+
+    def listed(self) -> Sequence[str]:
+        """Return what `ls-remote` is asked for; the default branch's commit is told with everything else alone."""
+        return () if self.cache.is_open and self.address.ref in ("", "HEAD") else ("--heads", "--tags")
+
+    def key(self, commit: str) -> str:
+        """Return the name in the cache; the commit decides the content, whoever asks for it."""
+        url = re.sub(r"//[^/]*@", "//", self.address.url)
+        return key("git", url, commit, self.address.subdir, str(self.source.keep_git))
+
+    def copy_kept(self, commit: str, code: str) -> bool:
+        """Copy what is kept of the commit to the folder `code`; what this caller's limits may forbid is no hit."""
+        facts, limits = self.cache.facts(self.key(commit)), self.source.limits
+        if not facts or facts["bytes"] > limits.bytes or facts["files"] > limits.files:
+            return False
+        return self.cache.copy(self.key(commit), code) is not None
+
+    def keep(self, commit: str, code: str) -> None:
+        """Keep the code for the next start."""
+        address = re.sub(r"//[^/]*@", "//", self.address.url)
+        self.cache.keep(self.key(commit), code, {"address": f"git+{address}", "revision": commit})
+
+
+def _fetch_into(order: _Order, environ: Mapping[str, str]) -> Checkout:
+    """Make the code in a folder of its own and return it there."""
+    source, address = order.source, order.address
+    tree, code = os.path.join(order.folder, "tree"), os.path.join(order.folder, "code")
+    os.mkdir(code)
+    access_of = open_access(address, source.network, environ, order.folder, order.base)
+    with access_of as access, _only(access.environ):
+        git = _Git(address, access, order.folder, source.limits.seconds, time.monotonic() + source.limits.seconds)
+        listing = git.must("read the repository", "ls-remote", *order.listed(), "--", access.url)
+        refs = parse_refs(listing)
+        target = choose(address.ref, refs)
+        commit = find_commit(target, listing)
+        if commit and order.copy_kept(commit, code):
+            return Checkout(code, commit, from_cache=True)
+        commit = _obtain(git, target, refs, tree)
         inside = git.at(tree)
         with closing(inside.stream("list the files", "ls-tree", "-r", "-l", "-z", "--full-tree", commit)) as blocks:
             check_listing(source.limits, blocks)
         inside.must("check out the commit", "checkout", "--quiet", "--force", "--detach", commit)
         _update_submodules(inside)
-    deliver(source, tree, address.subdir, base)
-    return commit
+        is_plain = order.cache.is_open and _is_plain(inside, commit)
+    deliver(source, tree, address.subdir, code)
+    if is_plain:
+        order.keep(commit, code)
+    return Checkout(code, commit)
+
+
+def _is_plain(git: _Git, commit: str) -> bool:
+    """Tell whether the commit alone decides the files.
+
+    Submodules' servers want credentials of their own, filters (LFS) are programs that this user has or has not.
+    """
+    if os.path.lexists(os.path.join(git.folder, ".gitmodules")):
+        return False
+    return git.run("grep", "-q", "filter=", commit, "--", ":(glob)**/.gitattributes").status == 1
 
 
 def _obtain(git: _Git, target: Target, refs: Mapping[str, str], tree: str) -> str:
@@ -272,11 +339,3 @@ def _only(environ: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _empty(folder: str) -> None:
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-        else:
-            os.unlink(entry.path)

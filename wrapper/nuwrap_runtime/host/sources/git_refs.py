@@ -70,6 +70,15 @@ def commit_target(commit: str) -> Target:
     return Target(commit, f"commit {commit!r}", ways)
 
 
+def find_commit(target: Target, listing: str) -> str:
+    """Return the commit that the target means, as far as the output of `git ls-remote` tells, else ""."""
+    name = target.ways[0].refs[0].lstrip("+").partition(":")[0]
+    listed = {name: oid for oid, _, name in (line.partition("\t") for line in listing.split("\n"))}
+    if name == target.name:  # a full commit
+        return name
+    return listed.get(f"{name}^{{}}") or listed.get(name, "")
+
+
 def describe_refs(refs: Mapping[str, str]) -> str:
     """Return the branches and tags that are there, the first ten of each, for an error message."""
     return f"branches: {_names(refs, 'refs/heads/')}; tags: {_names(refs, 'refs/tags/')}"

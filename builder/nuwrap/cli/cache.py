@@ -1,0 +1,74 @@
+"""`nuwrap cache ls|clean`: what the host tells of its cache, for a person. The host alone knows what lies there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nuwrap.cli.show import show_rows, size_text
+from nuwrap.command import Command, stream
+from nuwrap.errors import PlatformError
+from nuwrap.platforms.local import STDERR, STDOUT, host_argv
+
+KINDS = {"sources": "source", "environments": "environment", "trees": "nuwrap"}
+WHAT_CHARACTERS = 80
+
+
+def show_kept(*, as_json: bool) -> int:
+    """Print what is kept and return the host's exit code."""
+    code, document = _ask(["ls"], as_json=as_json)
+    if not document:
+        return code
+    rows = [
+        (KINDS[kind], one["key"][:12], _cut(one["what"]), _day(one), size_text(one["bytes"]))
+        for kind in KINDS
+        for one in document[kind]
+    ]
+    summary = f"{size_text(document['bytes'])} in {document['folder']}"
+    show_rows(("kind", "key", "what", "last used", "size"), rows, summary)
+    return 0
+
+
+def clean(flags: Sequence[str], *, as_json: bool) -> int:
+    """Clean the cache, print what went and return the host's exit code."""
+    code, document = _ask(["clean", *flags], as_json=as_json)
+    if not document:
+        return code
+    removed = document["removed"]
+    rows = [(one["kind"], one["key"][:12], _cut(one["what"]), size_text(one["bytes"])) for one in removed]
+    verb = "would free" if document["dry_run"] else "freed"
+    count = f"{len(removed)} thing{'' if len(removed) == 1 else 's'}"
+    summary = f"{verb} {size_text(document['bytes'])}, {count}, in {document['folder']}"
+    show_rows(("kind", "key", "what", "size"), rows, summary)
+    return 0
+
+
+def _ask(command: Sequence[str], *, as_json: bool) -> tuple[int, Mapping[str, Any]]:
+    """Run the host; return its exit code and its answer, which is empty when it was printed or there is none."""
+    host = Command(host_argv(["cache", *command]), dict(os.environ))
+    if as_json:
+        sys.stdout.flush()
+        return stream(host, out=(STDOUT,), err=(STDERR,)), {}
+    with tempfile.TemporaryFile() as answer:
+        code = stream(host, out=(answer.fileno(),), err=(STDERR,))
+        answer.seek(0)
+        text = answer.read()
+    if code:
+        return code, {}
+    try:
+        document: Mapping[str, Any] = json.loads(text)
+    except ValueError as exc:
+        raise PlatformError(f"the host's answer to 'cache {command[0]}' is none: {exc}") from exc
+    return code, document
+
+
+def _day(one: Mapping[str, Any]) -> str:
+    return "in use" if one["in_use"] else str(one["used"])[:16].replace("T", " ")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WHAT_CHARACTERS else text[: WHAT_CHARACTERS - 1] + "…"

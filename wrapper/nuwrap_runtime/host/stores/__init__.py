@@ -64,7 +64,7 @@ class Progress:
             now = time.monotonic()
             is_due, self._next = now >= self._next, now + LINE_SECONDS if now >= self._next else self._next
             done, expected = self.bytes, self._expected
-        if is_due:
+        if is_due and count > 0:
             whole = f" of {expected / MEGABYTE:.1f}" if expected >= done else ""
             print(f"{self._doing} {done / MEGABYTE:.1f}{whole} MB", file=sys.stderr, flush=True)
         self._check(done)

@@ -183,6 +183,7 @@ def test_the_limit_is_a_number_of_bytes() -> None:
 
 
 def _shorten(entry: Path) -> None:
+    (entry / "tree" / "main.py").chmod(0o600)
     os.truncate(entry / "tree" / "main.py", 3)
     os.utime(entry / "tree" / "main.py", (KEPT_TIME, KEPT_TIME))
 

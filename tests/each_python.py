@@ -81,7 +81,7 @@ def make_environment(version: str, python: str) -> Path:
     if not stamp.is_file() or stamp.read_text() != digest:
         subprocess.run([str(UV), "venv", "--quiet", "--clear", "--seed", "--python", python, str(folder)], check=True)
         install = [str(UV), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
-        subprocess.run([*install, "--require-hashes", "-r", str(LOCK)], check=True)
+        subprocess.run([*install, "--no-deps", "--require-hashes", "-r", str(LOCK)], check=True)
         stamp.write_text(digest)
     return folder
 

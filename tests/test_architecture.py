@@ -58,9 +58,8 @@ EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwr
 # A third-party module belongs to one file of each distribution, or to one folder. The user's own libraries are
 # imported inside functions alone: a worker without them must start.
 OWNERS: Mapping[str, tuple[str, ...]] = {
-    "backports": (f"{RUNTIME}/host/archive.py",),
-    "boto3": (f"{RUNTIME}/host/stores/s3.py",),
-    "botocore": (f"{RUNTIME}/host/stores/s3",),
+    "backports": (f"{RUNTIME}/host/unpacking/streams.py",),
+    "botocore": (f"{RUNTIME}/host/stores/s3_client.py",),
     "click": (f"{TOOLKIT}/cli/main.py",),
     "git": (f"{RUNTIME}/host/sources/git.py",),
     "h11": (f"{RUNTIME}/host/service/parsers.py",),
@@ -72,8 +71,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "prometheus_client": (f"{RUNTIME}/host/service/metrics.py",),
     "pydantic": (f"{TOOLKIT}/spec/function.py",),
     "rich": (f"{TOOLKIT}/cli/show.py",),
-    "s3transfer": (f"{RUNTIME}/host/stores/s3",),
-    "urllib3": (f"{RUNTIME}/host/stores/http",),
+    "s3transfer": (f"{RUNTIME}/host/stores/s3_client.py",),
+    "urllib3": (f"{RUNTIME}/host/stores/http_connections.py",),
     "yaml": (f"{TOOLKIT}/spec/document.py",),
 }  # fmt: skip
 USERS = {"matplotlib", "nuclio_sdk", "numpy", "pandas", "polars", "pyarrow"}

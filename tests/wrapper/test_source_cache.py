@@ -26,9 +26,9 @@ KEY = key("one")
 WAITING = """
 import sys, time
 from nuwrap_runtime.host import copying, source_cache
-from nuwrap_runtime.host.cli import _stop
+from nuwrap_runtime.host.starting import stop
 import signal
-signal.signal(signal.SIGTERM, _stop)
+signal.signal(signal.SIGTERM, stop)
 if {waits}:
     def wait(*arguments):
         print("copying", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import signal
@@ -13,23 +12,19 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
-from types import FrameType
-from typing import Callable, NoReturn, Optional
+from typing import Callable, NoReturn
 
 from nuwrap_runtime import __version__
-from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopped
+from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
-from nuwrap_runtime.host.children import CHILDREN, run_child
 from nuwrap_runtime.host.inputs import check_inputs, fetch_inputs
-from nuwrap_runtime.host.process import STOPS, adopt_orphans, mask
+from nuwrap_runtime.host.kept_trees import hold_tree
+from nuwrap_runtime.host.process import adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workspace import open_workspace
 from nuwrap_runtime.launch import FIELDS, SERVE_FIELDS, Launch, flag_names
 from nuwrap_runtime.schema import did_you_mean
-
-PR_SET_DUMPABLE = 4
-AGAIN_SECONDS = 0.01
 
 SERVE_FLAGS: Mapping[str, str] = flag_names(tuple(SERVE_FIELDS))
 
@@ -38,16 +33,10 @@ Action = Callable[[Launch, Report, Sequence[str]], int]
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one message on standard error."""
-    hide_environment()
     adopt_orphans()
-    for number in STOPS:
-        signal.signal(number, _stop)
-    sys.unraisablehook = _stop_again
     try:
-        if argv and argv[0] in CHILDREN:
-            return run_child(argv[0], argv[1], os.environ)
         if argv and argv[0] in PLAIN:
-            return int(import_module(PLAIN[argv[0]][0]).main(argv[1:], os.environ))
+            return int(import_module(PLAIN[argv[0]][0]).main(argv[1:], dict(os.environ)))
         return _command(argv)
     except NuwrapError as exc:
         print(f"nuwrap-host: {exc}", file=sys.stderr)
@@ -58,21 +47,13 @@ def main(argv: Sequence[str]) -> int:
         return PlatformError.exit_code
 
 
-def hide_environment() -> None:
-    """Keep other processes of this user, the worker above all, from reading this one's environment (Linux).
-
-    A process with CAP_SYS_PTRACE, root's usually, can read it all the same.
-    """
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
 def _command(argv: Sequence[str]) -> int:
     options, command = _parse(argv)
     keys = {*FIELDS, *(f"serve.{key}" for key in SERVE_FLAGS)}
     flags = {key: value for key, value in vars(options).items() if key in keys and value is not None}
     launch = read_launch(flags, os.environ, launch_file=options.launch or "")
     launch = replace(launch, run=launch.run or str(uuid.uuid4()))
+    hold_tree()
     folder = credentials.secrets_folder(os.environ)
     json_lines = options.json or (options.command == "serve" and not options.text and not sys.stderr.isatty())
     report = Report(json_lines=json_lines, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
@@ -164,6 +145,9 @@ def _serve(launch: Launch, report: Report, _command: Sequence[str]) -> int:
 def _exec(launch: Launch, report: Report, command: Sequence[str]) -> int:
     with open_workspace(os.environ, must_last=True) as workspace:
         prepared = prepare.prepare(launch, workspace, os.environ, report, mode="event")
+        for held in (prepare.hold(prepared.python), hold_tree()):
+            if held is not None:
+                os.set_inheritable(held, True)  # noqa: FBT003
         environ = {**prepared.environ, "NUWRAP_WORKER_SPEC": prepared.spec_path}
         environ["NUCLIO_PYTHON_EXE_PATH"] = prepared.python
         _become(command, environ, prepared.spec.root)
@@ -184,18 +168,6 @@ def _check(launch: Launch, report: Report, _command: Sequence[str]) -> int:
 
     with open_workspace(os.environ) as workspace:
         return check(launch, workspace, os.environ, report)
-
-
-def _stop(_number: int, _frame: Optional[FrameType]) -> None:
-    raise Stopped("stopped by a signal before the run was done")
-
-
-def _stop_again(dropped: sys.UnraisableHookArgs) -> None:
-    """Raise a stop once more, in a moment, where Python drops it: in callbacks of the import system, of a fork."""
-    if isinstance(dropped.exc_value, Stopped):
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)  # its SIGALRM is one of STOPS
-    else:
-        sys.__unraisablehook__(dropped)
 
 
 COMMANDS: Mapping[str, tuple[Action, str]] = {

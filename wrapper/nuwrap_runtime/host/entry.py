@@ -7,7 +7,16 @@ import sys
 
 if __name__ == "__main__":
     _tree = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3))
-    sys.path += [os.path.join(_tree, "worker"), os.path.join(_tree, "host")]
+    _abi = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    sys.path += [os.path.join(_tree, name) for name in ("worker", "host", os.path.join("abi", _abi))]
+    from nuwrap_runtime.host.starting import hide_environment, take_stops
+
+    hide_environment()
+    take_stops()
+    from nuwrap_runtime.host.children import CHILDREN, run_child
+
+    if sys.argv[1:] and sys.argv[1] in CHILDREN:  # a child has no use for the commands, and starts the sooner
+        sys.exit(run_child(sys.argv[1], sys.argv[2], dict(os.environ)))
     from nuwrap_runtime.host.cli import main
 
     sys.exit(main(sys.argv[1:]))

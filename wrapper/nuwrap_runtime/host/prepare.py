@@ -106,6 +106,7 @@ def prepare(
             detail.append(f"{count} package{'s' if count != 1 else ''}, {where}")
     else:
         made = ensure_environment(launch, environ, "", say=report.note)
+    hold(made.python)
     spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs, reply_form=reply_form)
     spec = replace(spec, entities=_located(launch, fetched))
     write_whole(workspace.worker_spec, spec.dump())
@@ -118,6 +119,16 @@ def prepare(
         requirements=made.requirements,
         inputs=_told(launch, fetched),
     )
+
+
+def hold(python: str) -> Optional[int]:
+    """Keep the environment of that interpreter from being cleaned away while this process lives, if it is one of ours.
+
+    Returns the descriptor that does it, for who becomes another program. None for the interpreter itself.
+    """
+    from nuwrap_runtime.host.environments import Environment, hold_environment
+
+    return hold_environment(Environment(python))
 
 
 def describe_source(launch: Launch) -> str:

@@ -19,10 +19,10 @@ from nuwrap_runtime.host.addresses import Address, file_name, parse_address, sho
 from nuwrap_runtime.host.archive import form_of, is_archive_name, unpack
 from nuwrap_runtime.host.folders import entry_digest, file_digest, find_folder, move_all, walk_files
 from nuwrap_runtime.host.names import Names
-from nuwrap_runtime.host.source_cache import SourceCache, key, open_cache
+from nuwrap_runtime.host.source_cache import SourceCache, cache_bytes, key, open_cache
 from nuwrap_runtime.host.sources import Checkout, Source, check_digest
 from nuwrap_runtime.host.stores import Access, Entry, Progress, Store, StoreError, open_store, together
-from nuwrap_runtime.host.workspace import remove_tree
+from nuwrap_runtime.host.workspace import empty_folder, remove_tree
 
 ARCHIVE: Final = "zip+"
 SKIPPED: Final = {".git", ".hg", ".svn", "__pycache__", ".DS_Store"}  # what tools leave beside code
@@ -50,9 +50,7 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
         remove_tree(folder)
         return replace(done, root=into)
     except BaseException as exc:  # a stop too: nothing half-fetched stays
-        for left in os.listdir(into):
-            path = os.path.join(into, left)
-            remove_tree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        empty_folder(into)
         if isinstance(exc, StoreError) or (isinstance(exc, ValueError) and not isinstance(exc, UnicodeError)):
             raise SourceError(f"code_src {name!r}: {exc}") from exc
         if isinstance(exc, OSError):
@@ -84,7 +82,7 @@ class _Fetching:
             time.monotonic() + limits.seconds,
         )
         scheme = self.source.scheme.removeprefix(ARCHIVE)
-        store, cache = open_store(scheme, access), open_cache(self.source.cache)
+        store, cache = open_store(scheme, access), open_cache(self.source.cache, cache_bytes(self.environ))
         os.mkdir(self.content)
         entries = store.find(self.address.url)
         if len(entries) == 1 and not entries[0].name:
@@ -110,7 +108,8 @@ class _Fetching:
         digest = file_digest(target)
         check_digest(self.address.sha256, digest, f"code_src {shown(self.source.location)!r}")
         module = self._make(target, found)
-        facts = {**self._count(), "digest": digest, "revision": f"sha256:{digest}", "default_module": module}
+        facts = self._facts(f"sha256:{digest}", module)
+        facts["digest"] = digest
         content = key("content", digest, module, self.address.subdir)
         cache.keep(content, self.content, facts)
         if found.revision:
@@ -155,7 +154,7 @@ class _Fetching:
                 return _checkout(facts, from_cache=True)
         self._download(store, wanted)
         digest = _digest(self.content)
-        facts = {**self._count(), "revision": f"sha256:{digest}", "default_module": "main"}
+        facts = self._facts(f"sha256:{digest}", "main")
         content = key("content", digest, "main", "")
         cache.keep(content, self.content, facts)
         cache.remember(name, {**facts, "etag": listing, "content": content})
@@ -175,9 +174,10 @@ class _Fetching:
             return {}
         return facts if self.address.sha256 in ("", facts.get("digest")) else {}
 
-    def _count(self) -> dict[str, int]:
+    def _facts(self, revision: str, module: str) -> dict[str, Any]:
         sizes = [os.lstat(os.path.join(self.content, path)).st_size for path in walk_files(self.content)]
-        return {"files": len(sizes), "bytes": sum(sizes)}
+        counts = {"files": len(sizes), "bytes": sum(sizes)}
+        return {**counts, "revision": revision, "default_module": module, "address": shown(self.address.url)}
 
 
 def _checkout(facts: Mapping[str, Any], *, from_cache: bool = False) -> Checkout:

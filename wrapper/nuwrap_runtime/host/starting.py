@@ -1,0 +1,44 @@
+"""What every process of the host does first: hide its environment, take stops."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from types import FrameType
+from typing import Optional
+
+from nuwrap_runtime.errors import Stopped
+from nuwrap_runtime.host.process import STOPS
+
+PR_SET_DUMPABLE = 4
+AGAIN_SECONDS = 0.01
+
+
+def hide_environment() -> None:
+    """Keep other processes of this user, the worker above all, from reading this one's environment (Linux).
+
+    A process with CAP_SYS_PTRACE, root's usually, can read it all the same.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def take_stops() -> None:
+    """Let SIGTERM and SIGINT raise Stopped wherever this process is."""
+    for number in STOPS:
+        signal.signal(number, stop)
+    sys.unraisablehook = _stop_again
+
+
+def stop(_number: int, _frame: Optional[FrameType]) -> None:
+    """Raise Stopped: a signal's handler."""
+    raise Stopped("stopped by a signal before the run was done")
+
+
+def _stop_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Raise a stop once more, in a moment, where Python drops it: in callbacks of the import system, of a fork."""
+    if isinstance(dropped.exc_value, Stopped):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)  # its SIGALRM is one of STOPS
+    else:
+        sys.__unraisablehook__(dropped)

@@ -99,6 +99,11 @@ class S3Server(ThreadingHTTPServer):
         assert self._process
         self._process.communicate()
 
+    @property
+    def direct_url(self) -> str:
+        """The address of moto itself, for what is many."""
+        return f"http://127.0.0.1:{self.moto}"
+
     def reset(self) -> None:
         """Forget faults and requests; what is stored stays."""
         self.spoil = lambda _request: None

@@ -116,8 +116,10 @@ class Connection:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             events.register(f"after-call.s3.{operation}", self._after_upload)
 
-    def _before_send(self, **_: Any) -> None:
+    def _before_send(self, event_name: str, **_: Any) -> None:
         """End attempts: an error that is ours is the one that botocore does not try again after."""
+        if event_name.endswith(".AbortMultipartUpload"):  # what takes an ended upload's parts back
+            return
         self._check_time()
         self._access.progress.add(0)
 

@@ -531,7 +531,7 @@ async def f(context, event):
         peer.post(to=1)
         assert peer.finish() == 0
         assert peer.answer(to=1).body == b"late"
-        assert [one["message"] for one in peer.logs(of=0)] == ["bye"]
+        assert [one["message"] for one in peer.logs(of=0)] == ["shutdown begins", "bye"]
 
 
 HOSTILE = """

@@ -269,8 +269,10 @@ def is_said_to_be_ready(running):
 
 def test_service_whose_workers_end_with_each_request_is_not_ready_while_none_is_there(service):
     running = service(ENDS_ALWAYS)
-    running.until(lambda: not running.ask().status == 200 and running.metric("nuwrap_worker_restarts_total") >= 3)
-    page = running.until(lambda: [page for page in [running.admin_page("/ready")] if page.status == 503])[0].json()
+    found = running.until(
+        lambda: running.ask() and [one for one in [running.admin_page("/ready")] if one.status == 503]
+    )
+    page = found[0].json()
     assert page["phase"] in ("start", "load")
     assert "the last one ended with WorkerExited in handler" in page["reason"]
     assert page["ready"] is False
@@ -316,6 +318,7 @@ def test_replacement_that_takes_long_is_told_and_requests_wait_for_it(service, t
     running = service(code)
     hold.touch()
     os.kill(running.worker_pids()[0], signal.SIGKILL)
+    running.until(lambda: running.metric("nuwrap_worker_restarts_total") == 1)
     with running.client() as client:
         client.send(request())
         running.until(lambda: is_said_to_be_ready(running) is False)
@@ -415,8 +418,96 @@ def test_functions_own_end_is_cut_after_the_grace(service):
     running = service(code, grace_s=1)
     workers = running.worker_pids()
     assert running.stop() == 0
-    assert any("grace" in one["message"] for one in told(running) if one["event"] == "warning")
+    (warning,) = [one["message"] for one in told(running) if one["event"] == "warning"]
+    assert warning.startswith("1 worker had not ended with shutdown(context)")
     assert not any(is_running(pid) for pid in workers)
+
+
+NOTES = WAIT + (
+    "import asyncio\n"
+    "FOLDER = {folder!r}\n"
+    "class Noted:\n"
+    "    def __enter__(self):\n"
+    "        put(FOLDER + '/begun')\n"
+    "    def __exit__(self, kind, *_):\n"
+    "        put(FOLDER + '/closed', kind.__name__ if kind else '')\n"
+    "def shutdown(context):\n"
+    "    put(FOLDER + '/shutdown')\n"
+)
+OPEN = {
+    "generator": """
+def items():
+    with Noted():
+        while True:
+            yield 'x'
+            time.sleep(0.01)
+def f(context, event):
+    return items()
+""",
+    "async generator in a Response": """
+async def items():
+    with Noted():
+        yield 'data: 1'
+        await asyncio.sleep(600)
+def f(context, event):
+    return context.Response(body=items(), content_type='text/event-stream')
+""",
+    "async generator": """
+async def f(context, event):
+    with Noted():
+        yield 'x'
+        await asyncio.sleep(600)
+""",
+    "async call": """
+async def f(context, event):
+    with Noted():
+        await asyncio.sleep(600)
+""",
+}
+
+
+def warnings(running):
+    return [one["message"] for one in told(running) if one["event"] == "warning"]
+
+
+@pytest.mark.parametrize("kind", OPEN)
+def test_stream_and_async_call_that_are_cut_are_closed_and_shutdown_follows(service, tmp_path, kind):
+    running = service(NOTES.format(folder=str(tmp_path)) + OPEN[kind], grace_s=5)
+    with asked(running, tmp_path) as client:
+        assert running.stop() == 0, running.stderr()
+        assert b"\r\n0\r\n" not in client.rest()
+    assert (tmp_path / "closed").read_text() == ("GeneratorExit" if kind == "generator" else "CancelledError")
+    assert (tmp_path / "shutdown").exists()
+    assert warnings(running) == ["1 request under way after 4 s, the requests' part of grace_s: cut"]
+    assert not errors(running)
+
+
+def test_client_that_leaves_an_async_generator_that_waits_in_a_sync_worker_ends_it(service, tmp_path):
+    running = service(NOTES.format(folder=str(tmp_path)) + OPEN["async generator in a Response"])
+    with asked(running, tmp_path):
+        pass
+    running.until((tmp_path / "closed").exists)
+    assert (tmp_path / "closed").read_text() == "CancelledError"
+    with asked(running, tmp_path) as client:  # the worker goes on
+        assert client.head().status == 200
+
+
+def test_sync_call_that_outlasts_the_grace_is_told_as_what_it_is(service, tmp_path):
+    running = service(ENDS.format(folder=str(tmp_path)), grace_s=1)
+    with asked(running, tmp_path):
+        assert running.stop() == 0
+    assert warnings(running) == [
+        "1 request under way after 0.8 s, the requests' part of grace_s: cut",
+        "1 worker had a call that did not end within the grace (grace_s): killed in it, without shutdown(context)",
+    ]
+    assert not list(tmp_path.glob("shutdown-*"))
+
+
+def test_idle_function_without_shutdown_is_no_warning_whatever_the_grace(service):
+    for grace in (0, 10):
+        running = service(HELLO, grace_s=grace)
+        assert running.stop() == 0
+        assert warnings(running) == []
 
 
 def test_functions_own_end_that_raises_is_logged_and_no_fault(service):

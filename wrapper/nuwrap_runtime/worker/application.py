@@ -118,6 +118,7 @@ class Application:
         try:
             found = self._beside_handler("shutdown")
             if found is not None:
+                self.logger.debug_with("shutdown begins", nuwrap_phase="shutdown")  # for the host, as that of init
                 self.caller.call(found, (self.context,), {})
             self.caller.close()
         except BaseException as exc:  # noqa: BLE001 - the user's function may raise anything

@@ -113,6 +113,11 @@ class Link(Connection):
                 return
             self._receive(CLOEXEC)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the host may still send something."""
+        return self._is_open
+
     def is_cancelled(self, event_id: Any) -> bool:
         """Tell whether the host wants no answer to this event any more, without waiting for word of it."""
         while self._is_open and self._receive(CLOEXEC | socket.MSG_DONTWAIT):

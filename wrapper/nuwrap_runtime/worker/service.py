@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Optional
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from nuwrap_runtime.worker import binding, native, replies
 from nuwrap_runtime.worker.answers import Encoder, Piece, chunks, close
@@ -12,6 +13,9 @@ from nuwrap_runtime.worker.event import Event
 from nuwrap_runtime.worker.link import Link, Lost, Unreadable
 from nuwrap_runtime.worker.protocol import Reply
 from nuwrap_runtime.worker.streams import Stream, find_stream
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.worker.calls import Caller
 
 
 class Cancelled(BaseException):
@@ -114,6 +118,33 @@ class StreamWriter:
         return [(native.encode_message(native.BROKEN), -1)]
 
 
+class _Watch:
+    """Whether a stream's event is cancelled. Used as a context manager it sees that while a generator waits, too."""
+
+    def __init__(self, link: Link, event_id: Any, caller: Caller) -> None:
+        self.is_cancelled = False
+        self._link = link
+        self._event_id = event_id
+        self._caller = caller
+
+    def look(self) -> bool:
+        """Tell whether the host wants no more of it."""
+        self.is_cancelled = self.is_cancelled or self._link.is_cancelled(self._event_id)
+        return self.is_cancelled
+
+    def __enter__(self) -> None:
+        self._caller.loop.add_reader(self._link.socket.fileno(), self._hear)
+
+    def __exit__(self, *_exc: object) -> None:
+        self._caller.loop.remove_reader(self._link.socket.fileno())
+
+    def _hear(self) -> None:
+        if self.look() or not self._link.is_open:
+            self.__exit__()
+        if self.is_cancelled:
+            self._caller.cancel()
+
+
 class Service:
     """A sync worker: one socket, one event at a time."""
 
@@ -147,21 +178,21 @@ class Service:
 
     def _stream(self, stream: Stream, event_id: Any) -> list[Piece]:
         writer = StreamWriter(self._answers, stream, str(event_id or ""))
+        watch = _Watch(self._link, event_id, self._application.caller)
 
         def put(item: Any) -> None:
             self._send(writer.item(item))
-            if self._link.is_cancelled(event_id):
+            if watch.look():
                 raise Cancelled
 
         try:
-            self._application.caller.consume(stream.values, put)
+            with watch if stream.is_async else nullcontext():
+                self._application.caller.consume(stream.values, put)
             return writer.end()
         except Lost:
             raise
-        except Cancelled:
-            return writer.broken(None)
         except BaseException as exc:  # noqa: BLE001 - as above
-            return writer.broken(exc)
+            return writer.broken(None if watch.is_cancelled else exc)
 
     def _send(self, pieces: list[Piece]) -> None:
         try:

@@ -101,6 +101,14 @@ class Call:
         self.is_abandoned = True
         self.exchange.error(status, message, may_retry=may_retry)
 
+    def cut(self, message: str) -> None:
+        """Answer with 503 in the worker's place, and let the worker end the call; one that nobody hears runs on."""
+        slot, was_abandoned = self.slot, self.is_abandoned
+        if not was_abandoned:
+            self.fail(503, message, may_retry=True)
+            if slot:
+                slot.cancel(self.id)
+
     def _gone(self) -> None:
         if self.slot is None:
             self._pool.withdraw(self)

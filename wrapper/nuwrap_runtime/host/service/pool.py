@@ -28,6 +28,7 @@ FAILED_STARTS = 5  # of one place in a row, with no worker that serves: then the
 LONGEST_PAUSE = 30.0  # after starts that failed
 USELESS_PAUSE = 1.0  # after workers that started, and ended before they had answered: a request may be the reason
 FIRST_PAUSE = 0.25
+STOPPING = "the service is stopping"
 TIME_OUT = "a time-out"
 NOBODY = "no worker is ready: the last ones ended too soon, and one is started again in a moment"
 REPLACE_SECONDS = 1.0  # for a replacement to be ready while the service still counts as ready
@@ -71,8 +72,8 @@ class Pool(Owner):
             verb = "is" if self.in_flight == 1 else "are"
             text = f"{counted(self.in_flight, 'request')} {verb} under way (serve.max_inflight)"
             return Refusal(429, text, may_retry=True)
-        if self._is_held_back:
-            return Refusal(503, NOBODY, may_retry=True)
+        if self._is_stopping or self._is_held_back:
+            return Refusal(503, STOPPING if self._is_stopping else NOBODY, may_retry=True)
         self.in_flight += 1
         return None
 
@@ -80,6 +81,9 @@ class Pool(Owner):
         """See `Application.submit`."""
         call = Call(self, exchange, self._now())
         exchange.note = call
+        if self._is_stopping:  # its body has come after the requests' part of the grace
+            call.fail(503, STOPPING, may_retry=True)
+            return
         self._waiting.append(call)
         self._hand_out()
 
@@ -218,14 +222,31 @@ class Pool(Owner):
             worker.finish()
 
     def give_up(self, message: str) -> None:
-        """Answer every request under way with 503."""
+        """Answer every request under way with 503; streams are closed, async calls cancelled."""
         calls = [
             *self._waiting,
             *(slot.call for worker in self._workers.values() for slot in worker.slots if slot.call),
         ]
         self._waiting.clear()
         for call in calls:
-            call.fail(503, message, may_retry=True)
+            call.cut(message)
+
+    def unfinished(self) -> list[str]:
+        """Return what the workers that have not ended yet are at, as what there is to say when they are killed."""
+        left = self._workers.values()
+        in_call = [one for one in left if any(slot.call for slot in one.slots)]
+        at_end = [one for one in left if one.phase == "shutdown"]
+        texts = []
+        if in_call:
+            call = f"{counted(len(in_call), 'worker')} had a call that did not end within the grace (grace_s)"
+            texts.append(f"{call}: killed in it, without shutdown(context)")
+        if at_end:
+            call = f"{counted(len(at_end), 'worker')} had not ended with shutdown(context), or with a thread of the"
+            texts.append(f"{call} function's, within the grace (grace_s): killed")
+        if len(left) > len(in_call) + len(at_end):
+            number = len(left) - len(in_call) - len(at_end)
+            texts.append(f"{counted(number, 'worker')} had not ended within the grace (grace_s): killed")
+        return texts
 
     def kill(self) -> None:
         """Kill what is left of the workers."""

@@ -20,13 +20,13 @@ from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import STOPS, hold_stops, kill_orphans
-from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.admin import Status, admin_page, document_of
 from nuwrap_runtime.host.service.docs_page import commands
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal
 from nuwrap_runtime.host.service.gateway import LINGER_SECONDS, Gateway, HttpLimits, bind, url_of
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState
-from nuwrap_runtime.host.service.pool import Pool
+from nuwrap_runtime.host.service.pool import STOPPING, Pool
 from nuwrap_runtime.host.service.preparing import Preparing
 from nuwrap_runtime.host.workers import raise_file_limit
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder
@@ -184,21 +184,24 @@ class Service:
         self._is_ready = False
         self._enter("stopping")
         grace = self._launch.grace_s
-        self._report.tell("stopping", f"stopping; up to {grace:g} s for {pool.in_flight} requests under way")
+        under_way = counted(pool.in_flight, "request")
+        self._report.tell("stopping", f"stopping; up to {grace:g} s for {under_way} under way")
         began = time.monotonic()
         gateway.stop_accepting()
-        await asyncio.sleep(min(LINGER_SECONDS, grace))
-        await self._until(lambda: not pool.in_flight, grace * (1 - SHUTDOWN_SHARE), is_stop=True)
+        share = grace * (1 - SHUTDOWN_SHARE)
+        await asyncio.sleep(min(LINGER_SECONDS, share))
+        await self._until(lambda: not pool.in_flight, began + share - time.monotonic(), is_stop=True)
         if pool.in_flight and self._stops == 1:
-            self._report.warn(f"{pool.in_flight} requests were still under way after the grace (grace_s); they are cut")
-        pool.give_up("the service is stopping")
+            under_way = counted(pool.in_flight, "request")
+            self._report.warn(f"{under_way} under way after {share:g} s, the requests' part of grace_s: cut")
+        pool.give_up(STOPPING)
         self._check_second_stop()
         pool.finish()
         left = max(0.0, began + grace - time.monotonic())
         await self._until(lambda: pool.is_empty, left, is_stop=True)
         self._check_second_stop()
-        if not pool.is_empty:
-            self._report.warn("the function's own end took longer than the grace (grace_s); it was killed")
+        for text in pool.unfinished() if grace else ():  # without a grace nobody has asked for an end in order
+            self._report.warn(text)
         self._report.line("total", self._report.total(), "stopped")
         return 0
 

@@ -135,8 +135,9 @@ class ServedWorker:
             return
         fields = record.get("with")
         told = fields.get("nuwrap_failure") if isinstance(fields, dict) else None
-        if isinstance(fields, dict) and fields.get("nuwrap_phase") == "init" and self.phase == "load":
-            self.phase = "init"
+        phase = fields.get("nuwrap_phase") if isinstance(fields, dict) else None
+        if (self.phase, phase) in (("load", "init"), ("handler", "shutdown")):
+            self.phase = str(phase)
         elif isinstance(told, dict) and not faults(told, SCHEMA["properties"]["failure"]):
             self._failure = Failure.from_document(told)
         else:

@@ -272,9 +272,3 @@ def test_a_closed_standard_error_stops_nothing(host: Host) -> None:
     done = subprocess.run(["sh", "-c", script], cwd=host.here, env=host.environ, check=False)
     assert done.returncode == 0
     assert (host.here / ".nuwrap" / "runs" / "R" / "result.json").is_file()
-
-
-def test_a_fault_of_ours_is_not_taken_for_the_handlers(host: Host) -> None:
-    done = host("fetch-source", str(host.here / "nowhere.json"))
-    assert done.returncode == 10
-    assert "FileNotFoundError" in done.stderr

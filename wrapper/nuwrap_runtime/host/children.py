@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,10 +10,10 @@ from typing import Any, Callable, Final
 
 from nuwrap_runtime import errors
 from nuwrap_runtime.errors import NuwrapError
-from nuwrap_runtime.host.process import Command, run
+from nuwrap_runtime.host.process import call
 from nuwrap_runtime.host.report import Report
 
-# A child's name, which is its first argument, and what it does: request (JSON) and environment in, answer (JSON) out.
+# A child's name and what it does: request and environment in, answer out.
 CHILDREN: Final[Mapping[str, str]] = {
     "fetch-source": "nuwrap_runtime.host.sources:child",
     "fetch-inputs": "nuwrap_runtime.host.downloads:child",
@@ -32,12 +29,11 @@ Work = Callable[[Mapping[str, Any], Mapping[str, str]], Mapping[str, Any]]
 class Job:
     """What a child is asked: its name, the request, the longest time, and how its failure is told.
 
-    `folder` is a private one of ours, for the request; `seconds` comes from the setting `seconds_key`.
+    `seconds` comes from the setting `seconds_key`.
     """
 
     name: str
     request: Mapping[str, Any]
-    folder: str
     seconds: float
     seconds_key: str
     refuse: Callable[[str], NuwrapError]
@@ -48,16 +44,11 @@ def call_child(job: Job, environ: Mapping[str, str], report: Report) -> dict[str
 
     Raises the NuwrapError that the child's work ended with, and `job.refuse(reason)` when it gave no answer.
     """
-    handle, path = tempfile.mkstemp(prefix=f".{job.name}-", dir=job.folder)
-    try:
-        with open(handle, "w", encoding="utf-8") as stream:
-            json.dump(job.request, stream)
-        entry = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry.py")
-        argv = [sys.executable, "-I", "-S", "-u", entry, job.name, path]
-        command = Command(argv, environ, redact=report.secrets, timeout_s=job.seconds + SPARE_SECONDS)
-        done = run(command, on_line=report.note)
-    finally:
-        os.unlink(path)
+
+    def work() -> bytes:
+        return _answer(job, environ)
+
+    done = call(work, environ, redact=report.secrets, timeout_s=job.seconds + SPARE_SECONDS, on_line=report.note)
     if done.timed_out:
         raise job.refuse(f"took more than {job.seconds:g} s ({job.seconds_key})")
     if done.returncode:
@@ -68,15 +59,12 @@ def call_child(job: Job, environ: Mapping[str, str], report: Report) -> dict[str
     return answer
 
 
-def run_child(name: str, request_path: str, environ: Mapping[str, str]) -> int:
-    """Do the work of the child `name` and print its answer: the body of the child process."""
-    with open(request_path, encoding="utf-8") as stream:
-        request = json.load(stream)
-    module, _, function = CHILDREN[name].partition(":")
-    work: Work = getattr(import_module(module), function)
+def _answer(job: Job, environ: Mapping[str, str]) -> bytes:
+    """Do the child's work: the body of its process."""
+    module, _, function = CHILDREN[job.name].partition(":")
     try:
-        answer = dict(work(request, environ))
+        work: Work = getattr(import_module(module), function)
+        answer = dict(work(job.request, environ))
     except NuwrapError as exc:
         answer = {"error": str(exc), "kind": type(exc).__name__}
-    sys.stdout.write(json.dumps(answer))
-    return 0
+    return json.dumps(answer).encode("utf-8")

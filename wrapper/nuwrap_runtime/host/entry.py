@@ -13,10 +13,6 @@ if __name__ == "__main__":
 
     hide_environment()
     take_stops()
-    from nuwrap_runtime.host.children import CHILDREN, run_child
-
-    if sys.argv[1:] and sys.argv[1] in CHILDREN:  # a child has no use for the commands, and starts the sooner
-        sys.exit(run_child(sys.argv[1], sys.argv[2], dict(os.environ)))
     from nuwrap_runtime.host.cli import main
 
     sys.exit(main(sys.argv[1:]))

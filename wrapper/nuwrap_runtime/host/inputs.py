@@ -92,7 +92,6 @@ def _fetch(
     job = Job(
         "fetch-inputs",
         {"addresses": addresses, "into": making, "limits": asdict(limits), "network": asdict(launch.network)},
-        workspace.folder,
         limits.input_seconds,
         "limits.input_seconds",
         lambda reason: InputsError(f"fetching the inputs {reason}"),

@@ -65,7 +65,6 @@ class Upload:
                 "ca": self.launch.network.ca,
                 "proxies": dict(self.launch.network.proxies),
             },
-            self.destination.folder,
             seconds,
             "limits.output_seconds" if seconds == limits.output_seconds else "at most",
             lambda reason: OutputsError(f"storing at {shown(self.destination.address)!r} {reason}"),

@@ -163,7 +163,6 @@ def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, 
     job = Job(
         "fetch-source",
         {"source": asdict(source), "into": workspace.source},
-        workspace.folder,
         source.limits.seconds,
         "limits.seconds",
         lambda reason: SourceError(f"fetching {shown(source.location)!r} {reason}"),

@@ -14,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Callable, Optional, cast
+from typing import IO, Any, Callable, NoReturn, Optional, Protocol, cast
 
 from nuwrap_runtime.errors import PlatformError
 
 MASK = "***"
+LINES_KEPT = 400
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)  # the last is our own, see cli.py
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -43,6 +45,22 @@ class Command:
     timeout_s: Optional[float] = None
 
 
+class Process(Protocol):
+    """A child process, as subprocess has it."""
+
+    pid: int
+    args: Any
+    returncode: Optional[int]
+
+    def poll(self) -> Optional[int]:
+        """Return its exit code, None while it runs."""
+        ...
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        ...
+
+
 @dataclass(frozen=True)
 class Completed:
     """How a program ended. `output` is its standard output, `log` its standard error's last lines, masked."""
@@ -53,7 +71,9 @@ class Completed:
     timed_out: bool = False
 
 
-def run(command: Command, *, on_line: Callable[[str], None] = lambda _line: None, keep_lines: int = 400) -> Completed:
+def run(
+    command: Command, *, on_line: Callable[[str], None] = lambda _line: None, keep_lines: int = LINES_KEPT
+) -> Completed:
     """Run the program to its end; every line of its standard error goes to `on_line` as it comes, masked.
 
     When it takes too long, or anything is raised meanwhile (a stop included), its whole group is killed first.
@@ -61,20 +81,53 @@ def run(command: Command, *, on_line: Callable[[str], None] = lambda _line: None
     """
     with tempfile.TemporaryFile() as output:
         process, pipe = _start(command, output)
-        timed_out, lines = False, deque[str](maxlen=keep_lines)
-        try:
-            for line in _lines(process, pipe, output, command.timeout_s):
-                shown = mask(line, command.redact)
-                lines.append(shown)
-                on_line(shown)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-        finally:
-            kill_group(process.pid)  # before its leader is reaped, so that the number cannot be another's yet
-            process.wait()
-            pipe.close()
-        output.seek(0)
-        return Completed(process.returncode, output.read(), tuple(lines), timed_out)
+        return _watch(_Watched(process, pipe, output, command.redact, command.timeout_s, keep_lines), on_line)
+
+
+def call(
+    work: Callable[[], bytes],
+    environ: Mapping[str, str],
+    *,
+    redact: Sequence[str],
+    timeout_s: float,
+    on_line: Callable[[str], None],
+) -> Completed:
+    """Do the work in a forked child with these variables; `output` is what it returned. See `run`.
+
+    The child has all that is imported here, so it starts in a millisecond, and the group and end of a program's.
+    """
+    with tempfile.TemporaryFile() as output:
+        process, pipe = _fork(work, environ, output)
+        return _watch(_Watched(process, pipe, output, redact, timeout_s, LINES_KEPT), on_line)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A child and what it prints: `pipe` is its standard error, `output` the file that is its standard output."""
+
+    process: Process
+    pipe: IO[bytes]
+    output: IO[bytes]
+    redact: Sequence[str]
+    timeout_s: Optional[float]
+    keep_lines: int
+
+
+def _watch(watched: _Watched, on_line: Callable[[str], None]) -> Completed:
+    process, timed_out, lines = watched.process, False, deque[str](maxlen=watched.keep_lines)
+    try:
+        for line in _lines(process, watched.pipe, watched.output, watched.timeout_s):
+            shown = mask(line, watched.redact)
+            lines.append(shown)
+            on_line(shown)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+    finally:
+        kill_group(process.pid)  # before its leader is reaped, so that the number cannot be another's yet
+        process.wait()
+        watched.pipe.close()
+    watched.output.seek(0)
+    return Completed(process.returncode or 0, watched.output.read(), tuple(lines), timed_out)
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:
@@ -215,7 +268,89 @@ def start(
     return process
 
 
-def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+class _Forked:
+    """A forked child as a Process."""
+
+    def __init__(self, pid: int, name: str) -> None:
+        self.pid = pid
+        self.args = [name]
+        self.returncode: Optional[int] = None
+
+    def poll(self) -> Optional[int]:
+        """See `Process.poll`."""
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int:
+        """See `Process.wait`."""
+        return self._reap(0) or 0
+
+    def _reap(self, options: int) -> Optional[int]:
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:  # somebody else has reaped it
+                pid, status = self.pid, 0
+            if pid:
+                self.returncode = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return self.returncode
+
+
+def _fork(work: Callable[[], bytes], environ: Mapping[str, str], output: IO[bytes]) -> tuple[Process, IO[bytes]]:
+    die = die_with_parent()
+    reading, writing = os.pipe()
+    release = hold_stops()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        release()
+        raise PlatformError(f"cannot start a process: {exc.strerror}") from exc
+    if not pid:
+        _be_child(work, environ, (output.fileno(), writing), (release, die))
+    os.close(writing)
+    process = _Forked(pid, getattr(work, "__name__", "child"))
+    try:
+        release()
+    except BaseException:  # a stop
+        kill_group(pid)
+        _kill(pid)  # it may not lead its group yet
+        process.wait()
+        os.close(reading)
+        raise
+    return process, open(reading, "rb", buffering=0)
+
+
+def _be_child(
+    work: Callable[[], bytes],
+    environ: Mapping[str, str],
+    streams: tuple[int, int],
+    first: tuple[Callable[[], None], Optional[Callable[[], None]]],
+) -> NoReturn:
+    """Do the work and end, with exit code 1 and a traceback when it raises: the body of a forked child."""
+    code = 1
+    try:
+        os.setsid()
+        release, die = first
+        if die:
+            die()
+        for target, source in enumerate(streams, start=1):
+            os.dup2(source, target)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - to its end
+        os.environ.clear()
+        os.environ.update(environ)
+        release()
+        answer = memoryview(work())
+        while answer:
+            answer = answer[os.write(1, answer) :]
+        code = 0
+    except BaseException:  # noqa: BLE001 - a child must end here whatever happens
+        traceback.print_exc()
+    finally:
+        if sys.stderr:
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _start(command: Command, output: IO[bytes]) -> tuple[Process, IO[bytes]]:
     try:
         process = start(
             command.argv,
@@ -231,9 +366,7 @@ def _start(command: Command, output: IO[bytes]) -> tuple[subprocess.Popen[bytes]
     return process, cast("IO[bytes]", process.stderr)
 
 
-def _lines(
-    process: subprocess.Popen[bytes], pipe: IO[bytes], output: IO[bytes], timeout_s: Optional[float]
-) -> Iterator[str]:
+def _lines(process: Process, pipe: IO[bytes], output: IO[bytes], timeout_s: Optional[float]) -> Iterator[str]:
     """Yield standard error's lines until the program ends; a child of it that keeps the pipe open is not waited for."""
     deadline = time.monotonic() + timeout_s if timeout_s else None
     parts: list[bytes] = []
@@ -252,7 +385,7 @@ def _lines(
         yield b"".join(parts).decode("utf-8", "replace")
 
 
-def _blocks(process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: Optional[float]) -> Iterator[bytes]:
+def _blocks(process: Process, pipe: IO[bytes], deadline: Optional[float]) -> Iterator[bytes]:
     """Yield what comes through the pipe while the program runs, and after its end what it has left in there.
 
     Where nothing comes for a moment that is nothing, so that the caller can look around.
@@ -277,7 +410,7 @@ def _blocks(process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: Optiona
                 pause = min(2 * pause, POLL_SECONDS)
 
 
-def has_ended(process: subprocess.Popen[bytes]) -> bool:
+def has_ended(process: Process) -> bool:
     """Tell whether the program is over, without reaping it where the system can: its number stays taken."""
     if process.returncode is not None or not hasattr(os, "waitid"):
         return process.poll() is not None

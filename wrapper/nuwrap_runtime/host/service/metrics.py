@@ -20,6 +20,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 CRASHED, TIMED_OUT, START_FAILED = "crashed", "timed_out", "start_failed"
 REASONS = (CRASHED, TIMED_OUT, START_FAILED)
+CUT_BY = ("client", "service")
 STARTING, READY = "starting", "ready"
 
 # Seconds; Prometheus' defaults, and three below them: a small function answers within a millisecond.
@@ -69,11 +70,12 @@ class Metrics:
     `info` are the labels of nuwrap_info: version, function, project.
     """
 
-    __slots__ = ("_codes", "_duration", "_queue", "_restarts", "info")
+    __slots__ = ("_codes", "_cut", "_duration", "_queue", "_restarts", "info")
 
     def __init__(self, info: Mapping[str, str] = MappingProxyType({})) -> None:
         self.info = dict(info)
         self._codes: dict[int, int] = {}
+        self._cut = dict.fromkeys(CUT_BY, 0)
         self._restarts = dict.fromkeys(REASONS, 0)
         self._duration = Histogram()
         self._queue = Histogram()
@@ -90,6 +92,10 @@ class Metrics:
     def refuse(self, status: int) -> None:
         """Count what was answered without a worker; it took no time that says anything."""
         self._codes[status] = self._codes.get(status, 0) + 1
+
+    def cut(self, by: str) -> None:
+        """Count an answer that had begun and did not come to its end; `by` is one of CUT_BY."""
+        self._cut[by] += 1
 
     def restart(self, reason: str) -> None:
         """Count a worker that is replaced; `reason` is one of REASONS."""
@@ -108,6 +114,10 @@ class Metrics:
         for status, count in sorted(self._codes.items()):
             requests.add_metric([str(status)], count)
         yield requests
+        cut = CounterMetricFamily("nuwrap_requests_cut", "Answers that began and broke off.", labels=["by"])
+        for name, count in self._cut.items():
+            cut.add_metric([name], count)
+        yield cut
         restarts = CounterMetricFamily("nuwrap_worker_restarts", "Workers replaced, by reason.", labels=["reason"])
         for reason, count in self._restarts.items():
             restarts.add_metric([reason], count)

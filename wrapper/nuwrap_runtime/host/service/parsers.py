@@ -24,6 +24,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ((?:/|\*|[A-Za-z]+:/)[^\s\x00-\x1f\x7f]*)")
 _LENGTH_LINE = re.compile(rb"(?i)\ncontent-length:")
 _LENGTH_LIST = re.compile(rb"(?i)\ncontent-length:[^\r]*,")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
@@ -65,6 +66,10 @@ class Parser(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request has begun that is not whole yet."""
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """Method and address of the request that is not whole yet, as far as they came; "" for none."""
 
     def feed(self, data: memoryview) -> None:
         """Tell the sink of what the bytes complete. Raises BadRequest; then nothing more may be fed."""
@@ -114,6 +119,13 @@ class HttptoolsParser:
         self._framing = b""  # of a request whose body httptools would take for the next request
         self._is_resuming = False
         self.is_idle = True
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """See `Parser.line`."""
+        if self.is_idle or not self._target:
+            return "", ""
+        return self._parser.get_method().decode("ascii"), self._target.decode("utf-8", "surrogateescape")
 
     def feed(self, data: Union[bytes, memoryview]) -> None:
         """See `Parser.feed`."""
@@ -230,6 +242,7 @@ class H11Parser:
         self._h11 = h11
         self._sink = sink
         self._data = bytearray()
+        self._head = b""  # of the request whose body comes
         self._searched = 0
         self._left = 0
         self._trailer_bytes = 0
@@ -240,6 +253,13 @@ class H11Parser:
     def is_idle(self) -> bool:
         """See `Parser.is_idle`."""
         return self._step == self._take_head and not self._data
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """See `Parser.line`."""
+        found = _LINE.match(self._head or self._data)
+        method, target = found.groups() if found else (b"", b"")
+        return method.decode("ascii"), target[:TARGET_BYTES].decode("utf-8", "surrogateescape")
 
     def feed(self, data: Union[bytes, memoryview]) -> None:
         """See `Parser.feed`."""
@@ -264,7 +284,7 @@ class H11Parser:
         self._searched = size if end < 0 else 0
         if end < 0:
             return False
-        head = bytes(data[:size])
+        head = self._head = bytes(data[:size])
         del data[:size]
         self._hand_on(head)
         return True
@@ -368,6 +388,7 @@ class H11Parser:
 
     def _finish(self) -> None:
         self._step = self._take_head
+        self._head = b""
         self._sink.on_end()
 
 

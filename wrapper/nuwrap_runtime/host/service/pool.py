@@ -7,7 +7,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from nuwrap_runtime.errors import PlatformError
 from nuwrap_runtime.host.endings import WorkerEnded
@@ -15,10 +15,10 @@ from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import reap_adopted
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.calls import Call
-from nuwrap_runtime.host.service.exchange import Exchange, Refusal
+from nuwrap_runtime.host.service.exchange import Exchange, Refusal, Refused
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState, WorkerState
 from nuwrap_runtime.host.service.parsers import BadRequest
-from nuwrap_runtime.host.service.requests import make_event
+from nuwrap_runtime.host.service.requests import Request, make_event
 from nuwrap_runtime.host.service.served import Owner, ServedWorker, Slot
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import Failure
@@ -95,14 +95,18 @@ class Pool(Owner):
             now = self._now()
             status = exchange.status or CLIENT_GONE
             self._metrics.observe(status, now - call.submitted, (call.begun or now) - call.submitted)
+            if exchange.cut_by:
+                self._metrics.cut(exchange.cut_by)
             if self._launch.serve.access_log:
                 self._log_access(exchange, status, now - call.submitted)
         if not self.in_flight:
             self.on_quiet()
 
-    def refused(self, status: int) -> None:
+    def refused(self, refused: Refused) -> None:
         """See `Application.refused`."""
-        self._metrics.refuse(status)
+        self._metrics.refuse(refused.status)
+        if self._launch.serve.access_log and refused.target:
+            self._tell_request(refused, refused.status, "refused", complete=True)
 
     # What a call asks
 
@@ -362,16 +366,14 @@ class Pool(Owner):
         self._workers[number] = ServedWorker(number, self._prepared, path, self)
 
     def _log_access(self, exchange: Exchange, status: int, seconds: float) -> None:
-        request = exchange.request
-        self._report.tell(
-            "request",
-            f"{request.method} {request.target} {status} {seconds * 1000:.1f} ms",
-            method=request.method,
-            target=request.target,
-            status=status,
-            seconds=round(seconds, 6),
-            request_id=request.id,
-        )
+        cut = f", cut off by the {exchange.cut_by}" if exchange.cut_by else ""
+        text = f"{seconds * 1000:.1f} ms{cut}"
+        complete = not exchange.cut_by and status != CLIENT_GONE
+        self._tell_request(exchange.request, status, text, complete=complete, seconds=round(seconds, 6))
+
+    def _tell_request(self, one: Union[Request, Refused], status: int, text: str, **fields: Any) -> None:
+        fields = {"method": one.method, "target": one.target, "status": status, **fields, "request_id": one.id}
+        self._report.tell("request", f"{one.method} {one.target} {status} {text}", **fields)
 
 
 def _pause(count: int, longest: float) -> float:

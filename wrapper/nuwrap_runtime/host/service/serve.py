@@ -23,7 +23,7 @@ from nuwrap_runtime.host.process import STOPS, hold_stops, kill_orphans
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.admin import Status, admin_page, document_of
 from nuwrap_runtime.host.service.docs_page import commands
-from nuwrap_runtime.host.service.exchange import Exchange, Refusal
+from nuwrap_runtime.host.service.exchange import Exchange, Refusal, Refused
 from nuwrap_runtime.host.service.gateway import LINGER_SECONDS, Gateway, HttpLimits, bind, url_of
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState
 from nuwrap_runtime.host.service.pool import STOPPING, Pool
@@ -316,5 +316,5 @@ class AdminPages:
     def closed(self, _exchange: Exchange) -> None:
         """See `Application.closed`."""
 
-    def refused(self, _status: int) -> None:
+    def refused(self, _refused: Refused) -> None:
         """See `Application.refused`."""

@@ -63,6 +63,7 @@ def main() -> int:
         figures = [
             bench.worker_ready(options.rounds),
             bench.hello_job(options.rounds),
+            *bench.second_starts(options.rounds),
             bench.worker_memory(),
             bench.host_memory(),
             bench.stock_start(options.rounds),
@@ -123,6 +124,15 @@ class Bench:
         script = [self.python, "-c", HELLO + "print(handler())"]
         ours, bare = interleave(rounds, lambda: timed(command), lambda: timed(script))
         return Figure("inline `hello` job, warm, whole process", "ms", ours, bare, "<= 200 ms in all")
+
+    def second_starts(self, rounds: int) -> list[Figure]:
+        """Whole jobs of code that is kept, against the same code inline."""
+        from second_start import AIM, S3Server, SecondStart
+
+        with S3Server() as s3:
+            found = SecondStart(self.entry, self.python, self.folder / "second", s3).measure(rounds)
+        aim = f"<= +{AIM:g} ms over inline"
+        return [Figure(f"`hello` from {name}, kept, over the inline one", "ms", *both, aim) for name, *both in found]
 
     def worker_memory(self) -> Figure:
         """Resident memory of a started worker, against an interpreter that waits."""

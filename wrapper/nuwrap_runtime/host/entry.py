@@ -9,10 +9,6 @@ if __name__ == "__main__":
     _tree = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3))
     _abi = f"cp{sys.version_info[0]}{sys.version_info[1]}"
     sys.path += [os.path.join(_tree, name) for name in ("worker", "host", os.path.join("abi", _abi))]
-    from nuwrap_runtime.host.starting import hide_environment, take_stops
-
-    hide_environment()
-    take_stops()
     from nuwrap_runtime.host.cli import main
 
     sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "wrapper"))
 
+from second_start import AIM, S3Server, SecondStart  # noqa: E402 - it looks for the tests' servers
+
 from nuwrap_runtime.host import tree  # noqa: E402 - found by the line above
 from nuwrap_runtime.worker.spec import WorkerSpec  # noqa: E402
 
@@ -127,8 +129,6 @@ class Bench:
 
     def second_starts(self, rounds: int) -> list[Figure]:
         """Whole jobs of code that is kept, against the same code inline."""
-        from second_start import AIM, S3Server, SecondStart
-
         with S3Server() as s3:
             found = SecondStart(self.entry, self.python, self.folder / "second", s3).measure(rounds)
         aim = f"<= +{AIM:g} ms over inline"

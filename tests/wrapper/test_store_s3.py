@@ -491,6 +491,24 @@ def test_a_bucket_in_another_region_is_asked_there(server: S3Server, bucket: str
     assert (tmp_path / "out").read_bytes() == b"1"
 
 
+def test_a_region_that_only_reading_tells_is_found_out(server: S3Server, bucket: str) -> None:
+    def spoil(request: Request) -> Optional[Fault]:
+        body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-south-1</Region></Error>"
+        return Fault(400, body=body) if credential_region(request) == "us-east-1" else None
+
+    server.make(bucket, {"k": b"1", "folder/k": b"2"})
+    server.spoil = spoil
+    assert [entry.size for entry in open_at(server).find(f"s3://{bucket}/k")] == [1]
+    assert [entry.name for entry in open_at(server).find(f"s3://{bucket}/folder")] == ["k"]
+
+
+def test_a_404_of_another_kind_is_no_missing_object(server: S3Server, bucket: str) -> None:
+    server.spoil = lambda _request: Fault(404, "XAdminUserNotFound")
+    text = refusal(lambda: open_at(server).read(f"s3://{bucket}/k", 1))
+    assert "the server refuses it" in text
+    assert "XAdminUserNotFound" in text
+
+
 def test_a_region_that_cannot_be_followed_is_named(server: S3Server, bucket: str) -> None:
     server.spoil = lambda _request: MOVED
     text = refusal(lambda: open_at(server).find(f"s3://{bucket}/k/"))

@@ -15,7 +15,7 @@ from nuwrap_runtime.host.stores.s3_settings import Location, parse_location, par
 NEARBY_KEYS = 5
 BATCH_KEYS = 1000  # most that one DeleteObjects takes
 READ_ATTEMPTS = 3
-_UNNAMED: Final = ("400", "403")  # a HEAD's answer has no body that would say more
+_UNNAMED: Final = ("400", "403")
 _BYTES: Final = "application/octet-stream"
 # What Python's own table lacks. The machine's is not read: the type shall not depend on where it is written.
 _TYPES: Final = {".parquet": "application/vnd.apache.parquet", ".jsonl": "application/jsonl"}
@@ -100,18 +100,29 @@ class S3Store:
 
     def _head(self, location: Location) -> Optional[Entry]:
         try:
-            answer = self._ask("head_object", "read", location, Key=location.key)
+            answer = self._about(location)
         except Refused as exc:
             if exc.is_absence:
                 return None
-            if exc.code in _UNNAMED:
-                self._connection.content(location, 1)  # its error says why
             raise
         if "ETag" not in answer:
             raise StoreError(
                 f"cannot read {location}: what answers gives no ETag; check that the endpoint is an S3 one"
             )
         return Entry(str(location), size=answer["ContentLength"], revision=_revision(answer))
+
+    def _about(self, location: Location) -> Mapping[str, Any]:
+        """Return what the server says of an object; a HEAD's refusal says nothing, one of reading a byte does.
+
+        Or that byte comes: then botocore has learnt the bucket's region from it, and the second HEAD goes there.
+        """
+        try:
+            return self._ask("head_object", "read", location, Key=location.key)
+        except Refused as exc:
+            if exc.code not in _UNNAMED:
+                raise
+            self._connection.content(location, 1)
+        return self._ask("head_object", "read", location, Key=location.key)
 
     def _described(self, entry: Entry) -> Entry:
         location = parse_object(entry.address)

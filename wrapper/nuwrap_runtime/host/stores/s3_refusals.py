@@ -31,10 +31,12 @@ _CLOSED = ("the connection was cut off, at each of several attempts", "check the
 _SLOW = ("the server did not answer in time", "check the network, proxies and the server's load")
 _CONFIG = ("the configuration is not valid", "check the AWS_* variables and the profile's files")
 
+_ABSENCES: Final = ("404", "NoSuchKey", "NotFound")
+
 _CODES: Final[Mapping[str, tuple[str, str]]] = {
     "NoSuchBucket": _NO_BUCKET,
     "InvalidBucketName": ("{bucket!r} can be no bucket's name", "check the address: s3://BUCKET/KEY"),
-    "NoSuchKey": _NO_OBJECT,
+    **dict.fromkeys(_ABSENCES, _NO_OBJECT),
     "AccessDenied": _DENIED,
     "AllAccessDisabled": _DENIED,
     "ExpiredToken": _EXPIRED,
@@ -66,7 +68,6 @@ _STATUS: Final[Mapping[int, tuple[str, str]]] = {
     301: _REGION,
     307: _REGION,
     403: _DENIED,
-    404: _NO_OBJECT,
     412: _CHANGED,
     500: _BUSY,
     502: _BUSY,
@@ -115,7 +116,7 @@ class Refused(StoreError):
 
     @property
     def is_absence(self) -> bool:
-        return self.status == 404 and self.code != "NoSuchBucket"
+        return self.code in _ABSENCES and self.status == 404
 
 
 @dataclass(frozen=True)

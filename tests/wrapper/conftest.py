@@ -8,11 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Callable
+from uuid import uuid4
 
 import pytest
+from http_server import HttpServer
 from running_gateway import RunningGateway
 from running_job import Finished, RunningJob
 from running_service import RunningService
+from s3_server import S3Server
 from scripted_processor import ScriptedProcessor
 
 from nuwrap_runtime.host.tree import ensure_tree
@@ -90,3 +93,33 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningGat
     """Start a gateway with either parser in this process; arguments are those of HttpLimits."""
     with ExitStack() as stack:
         yield lambda **limits: stack.enter_context(RunningGateway(request.param, **limits))
+
+
+@pytest.fixture
+def web() -> Iterator[HttpServer]:
+    """An HTTP server that a test scripts."""
+    with HttpServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3Server) -> Iterator[S3Server]:
+    """An S3 server with no faults yet; what other tests stored is in buckets of their own."""
+    _s3_server.reset()
+    yield _s3_server
+    _s3_server.reset()
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """A fresh bucket's name."""
+    name = f"bucket-{uuid4().hex}"
+    s3.make(name)
+    s3.reset()
+    return name

@@ -14,9 +14,10 @@ from nuwrap_runtime.schema import did_you_mean
 
 PINS: Final = ("sha256", "subdir")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PIN_NAME = re.compile(r"[a-z0-9_-]{1,12}", re.IGNORECASE)
 # A signed link's query: what its parameters are called, or that a value is as long as a signature or a token.
 _SECRET_VALUE = re.compile(
-    r"([?&](?!subdir=|sha256=)(?:[^=&#]*(?:sig|token|key|secret|cred|auth|pass|pw)[^=&#]*=|[^=&#]+=(?=[^&#]{20})))[^&#]+",
+    r"([?&#](?!subdir=|sha256=)(?:[^=&#]*(?:sig|token|key|secret|cred|auth|pass|pw)[^=&#]*=|[^=&#]+=(?=[^&#]{20})))[^&#]+",
     re.IGNORECASE,
 )
 
@@ -31,27 +32,43 @@ class Address:
 
 
 def parse_address(text: str, *, pins: Collection[str] = PINS) -> Address:
-    """Cut `#sha256=DIGEST&subdir=FOLDER` off. Raises ValueError for anything else behind the `#`.
+    """Cut `#sha256=DIGEST&subdir=FOLDER` off; the scheme comes out in lower case.
 
-    An S3 key may hold a `#` of its own: there, what reads as no pin belongs to the key.
+    Raises ValueError for anything else behind the `#`, which is not quoted: it may be the half of a password. An S3
+    key may hold a `#` of its own: there, what reads as no pin belongs to the key.
     """
-    url, mark, behind = text.rpartition("#")
+    url, mark, behind = _lower_scheme(text).rpartition("#")
     if not mark:
-        return Address(text)
-    found = dict(part.partition("=")[::2] for part in behind.split("&"))
+        return Address(behind)
+    pairs = [part.partition("=")[::2] for part in behind.split("&")]
+    found = dict(pairs)
     unknown = [name for name in found if name not in pins]
-    if unknown and text.startswith("s3:") and not any(name in PINS for name in found):
-        return Address(text)
+    if unknown and url.startswith("s3:") and not any(name in PINS for name in found):
+        return Address(f"{url}#{behind}")
     if unknown:
-        allowed = "&".join(f"{name}=…" for name in pins)
-        raise ValueError(
-            f"{'#' + behind!r} is not understood; allowed: #{allowed}{did_you_mean(unknown[0], list(pins))}"
-        )
+        raise ValueError(_not_understood(unknown[0], list(pins)))
+    if len(found) < len(pairs):
+        raise ValueError("one pin is given twice behind '#'; leave one out")
     if "sha256" in found and not _SHA256.fullmatch(found["sha256"]):
         raise ValueError(f"sha256 {found['sha256']!r} is none; allowed: 64 hex digits in lower case")
     if "subdir" in found and not found["subdir"].strip("/"):
         raise ValueError("subdir is empty; name a folder of the archive, or leave it out")
     return Address(url, **{name: unquote(value).strip("/") for name, value in found.items()})
+
+
+def _lower_scheme(text: str) -> str:
+    scheme, colon, rest = text.partition("://")
+    return scheme.lower() + colon + rest if colon else text
+
+
+def _not_understood(name: str, pins: list[str]) -> str:
+    what = repr(f"#{name}") if _PIN_NAME.fullmatch(name) else "what is behind '#'"
+    if name in PINS:
+        what += " is for archives of code" if name == "subdir" else " is for what is read"
+    else:
+        what += " is not understood"
+    allowed = "&".join(f"{pin}=…" for pin in pins)
+    return f"{what}; allowed: {f'#{allowed}' if pins else 'nothing'}{did_you_mean(name, pins)}"
 
 
 def scheme_of(text: str) -> str:

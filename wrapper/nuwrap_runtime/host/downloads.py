@@ -21,7 +21,10 @@ NAMELESS: Final = "input"
 
 
 def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Fetch all addresses of the request into numbered folders below `into`; see `children`."""
+    """Fetch all addresses of the request into numbered folders below `into`; see `children`.
+
+    `inputs` is address → what messages call it.
+    """
     limits, network = Limits(**request["limits"]), Network(**request["network"])
     access = Access(
         Progress("fetched", limits.input_bytes, "limits.input_bytes"),
@@ -32,26 +35,26 @@ def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str
         "limits.input_seconds",
     )
     stores: dict[str, Store] = {}
-    for text in request["addresses"]:
-        scheme = scheme_of(text)
-        stores[scheme] = stores.get(scheme) or open_store(scheme, access)
-    inputs = [Input(text, stores[scheme_of(text)], access) for text in request["addresses"]]
+    inputs = [open_input(text, f"input {label}", access, stores) for text, label in request["inputs"].items()]
     plans = together(lambda one: one.find(), inputs, access.progress)
-    places = [os.path.join(request["into"], str(number)) for number in range(len(inputs))]
     moves = [
-        (one, entry, os.path.join(place, relative))
-        for one, plan, place in zip(inputs, plans, places)
+        (number, entry, os.path.join(request["into"], str(number), relative))
+        for number, plan in enumerate(plans)
         for relative, entry in plan.items()
     ]
-    done = together(lambda move: move[0].fetch(*move[1:]), moves, access.progress)
-    return {"fetched": [asdict(_told(one, place, moves, done)) for one, place in zip(inputs, places)]}
+    done = together(lambda move: inputs[move[0]].fetch(*move[1:]), moves, access.progress)
+    parts: list[list[Entry]] = [[] for _ in inputs]
+    for (number, _, _), entry in zip(moves, done):
+        parts[number].append(entry)
+    return {"fetched": [asdict(_told(one, number, parts[number])) for number, one in enumerate(inputs)]}
 
 
 @dataclass(frozen=True)
 class Input:
-    """One address to fetch."""
+    """One address to fetch; `label` begins what messages say of it."""
 
     text: str
+    label: str
     store: Store
     access: Access
 
@@ -71,33 +74,42 @@ class Input:
                 raise ValueError("it is a folder; sha256 is for one file")
             return {os.path.join(base, names.take(entry.name, "file")): entry for entry in entries}
         except (StoreError, ValueError) as exc:
-            raise self._error(exc) from exc
+            raise _refusal(self.label, self.text, exc) from exc
 
     def fetch(self, entry: Entry, target: str) -> Entry:
         """Download one file, and see that it is the one that is pinned."""
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             done = self.store.download(entry, target)
-            if self.address.sha256 and file_digest(target) != self.address.sha256:
-                raise ValueError(f"its SHA-256 is {file_digest(target)}, not {self.address.sha256} (#sha256)")
+            digest = file_digest(target) if self.address.sha256 else ""
+            if digest != self.address.sha256:
+                raise ValueError(f"its SHA-256 is {digest}, not {self.address.sha256} (#sha256)")
         except (StoreError, ValueError, OSError) as exc:
-            raise self._error(exc) from exc
+            raise _refusal(self.label, self.text, exc) from exc
         return done or entry
 
-    def _error(self, exc: Exception) -> InputsError:
-        return InputsError(f"input {shown(self.text)!r} cannot be fetched: {getattr(exc, 'strerror', None) or exc}")
+
+def open_input(text: str, label: str, access: Access, stores: dict[str, Store]) -> Input:
+    """Return the input at the address; `stores` has those that are open already. Raises InputsError."""
+    scheme = scheme_of(text)
+    try:
+        if scheme not in stores:
+            stores[scheme] = open_store(scheme, access)
+    except StoreError as exc:
+        raise _refusal(label, text, exc) from exc
+    return Input(text, label, stores[scheme], access)
 
 
-_Move = tuple[Input, Entry, str]
+def _refusal(label: str, text: str, exc: Exception) -> InputsError:
+    return InputsError(f"{label} ({shown(text)!r}) cannot be fetched: {getattr(exc, 'strerror', None) or exc}")
 
 
-def _told(one: Input, place: str, moves: Sequence[_Move], done: Sequence[Entry]) -> Fetched:
-    own = [entry for (owner, _, _), entry in zip(moves, done) if owner is one]
-    path = os.path.join(os.path.basename(place), _local_name(one.address.url))
-    lines = sorted(f"{entry.name}\0{entry.revision}" for entry in own)
+def _told(one: Input, number: int, files: Sequence[Entry]) -> Fetched:
+    path = os.path.join(str(number), _local_name(one.address.url))
+    lines = sorted(f"{entry.name}\0{entry.revision}" for entry in files)
     listing = hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    revision = own[0].revision if len(own) == 1 and not own[0].name else f"listing:{listing}"
-    return Fetched(path, sum(entry.size or 0 for entry in own), revision)
+    revision = files[0].revision if len(files) == 1 and not files[0].name else f"listing:{listing}"
+    return Fetched(path, sum(entry.size or 0 for entry in files), revision)
 
 
 def _local_name(url: str) -> str:

@@ -34,12 +34,24 @@ def walk_files(root: str) -> Iterator[str]:
 
 
 def find_folder(tree: str, subdir: str) -> str:
-    """Return the tree's folder of that name. Raises ValueError that names those there are."""
+    """Return the tree's folder of that name, whose links all stay in it: the rest of the tree goes.
+
+    Raises ValueError that names the folders that are there, or the link.
+    """
+    whole = os.path.realpath(tree)
     root = os.path.realpath(os.path.join(tree, subdir))
-    if os.path.isdir(root) and os.path.commonpath([os.path.realpath(tree), root]) == os.path.realpath(tree):
-        return root
-    there = sorted(entry.name for entry in os.scandir(tree) if entry.is_dir(follow_symlinks=False))
-    raise ValueError(f"subdir {subdir!r} is no folder of it; its folders: {', '.join(there[:20]) or 'none'}")
+    if not os.path.isdir(root) or not _is_in(whole, root):
+        there = sorted(entry.name for entry in os.scandir(tree) if entry.is_dir(follow_symlinks=False))
+        raise ValueError(f"subdir {subdir!r} is no folder of it; its folders: {', '.join(there[:20]) or 'none'}")
+    for path in walk_files(root):
+        link = os.path.join(root, path)
+        if os.path.islink(link) and not _is_in(root, os.path.realpath(link)):
+            raise ValueError(f"the link {path!r} leads to {os.readlink(link)!r}, out of the subdir {subdir!r}")
+    return root
+
+
+def _is_in(root: str, path: str) -> bool:
+    return os.path.commonpath([root, path]) == root
 
 
 def move_all(root: str, into: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nuwrap_runtime.errors import OutputsError
+from nuwrap_runtime.errors import NuwrapError, OutputsError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.children import Job, call_child
@@ -36,24 +36,29 @@ class Upload:
 
     def begin(self) -> None:
         """Make the address this run's: what an earlier start of the same run left there goes. Raises OutputsError."""
-        self._ask({"do": "begin", "run": self.launch.run}, BEGIN_SECONDS)
+        self._ask({"do": "begin", "run": self.launch.run}, BEGIN_SECONDS, "the time for a run's mark")
 
     def store_outputs(self, result: Result) -> None:
         """Upload the files that the result names. Raises OutputsError, Stopped."""
         paths = [str(output["path"]) for output in result.outputs.values() if output["path"]]
         if not paths:
             return
-        with self.report.timed("store") as detail:
-            told = self._ask({"do": "store", "paths": paths}, self.launch.limits.output_seconds)
-            files = f"{len(paths)} output{'s' if len(paths) != 1 else ''}"
-            detail.append(f"{files}, {told['bytes'] / 1_000_000:.1f} MB, at {shown(self.destination.address)}")
+        try:
+            with self.report.timed("store") as detail:
+                seconds = self.launch.limits.output_seconds
+                told = self._ask({"do": "store", "paths": paths}, seconds, "limits.output_seconds")
+                files = f"{len(paths)} output{'s' if len(paths) != 1 else ''}"
+                detail.append(f"{files}, {told['bytes'] / 1_000_000:.1f} MB, at {shown(self.destination.address)}")
+        except NuwrapError:
+            if result.exit_code:  # the failure that the result tells will be the first one, not this one
+                self.report.warn(f"not all outputs are at {shown(self.destination.address)}")
+            raise
 
     def store_result(self) -> None:
         """Upload the result document. Raises OutputsError."""
-        self._ask({"do": "store", "paths": [RESULT]}, RESULT_SECONDS)
+        self._ask({"do": "store", "paths": [RESULT]}, RESULT_SECONDS, "the time for a result")
 
-    def _ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        limits = self.launch.limits
+    def _ask(self, request: Mapping[str, Any], seconds: float, seconds_key: str) -> dict[str, Any]:
         os.makedirs(self.destination.folder, exist_ok=True)
         job = Job(
             "store-outputs",
@@ -62,11 +67,12 @@ class Upload:
                 "address": self.destination.address,
                 "folder": self.destination.folder,
                 "seconds": seconds,
+                "seconds_key": seconds_key,
                 "ca": self.launch.network.ca,
                 "proxies": dict(self.launch.network.proxies),
             },
             seconds,
-            "limits.output_seconds" if seconds == limits.output_seconds else "at most",
+            seconds_key,
             lambda reason: OutputsError(f"storing at {shown(self.destination.address)!r} {reason}"),
         )
         return call_child(job, credentials.data_environment(self.environ), self.report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import shutil
@@ -10,26 +11,26 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from nuwrap_runtime.errors import LaunchError, OutputsError, PlatformError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import parse_address, scheme_of, shown
-from nuwrap_runtime.host.downloads import Input
+from nuwrap_runtime.host.downloads import open_input
 from nuwrap_runtime.host.folders import walk_files
 from nuwrap_runtime.host.stores import (
     STORES,
     WRITABLE,
     Access,
+    Entry,
     Progress,
     StoreError,
-    open_store,
     open_writable,
     together,
 )
 from nuwrap_runtime.host.workspace import remove_tree
 from nuwrap_runtime.launch import Limits, Network
+from nuwrap_runtime.schema import did_you_mean
 
 UNLIMITED: Final = 2**63
 
@@ -45,10 +46,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("target", metavar="TO", help="a path that is not there yet, or an address: s3://…")
     parser.add_argument("--ca", default="", metavar="FILE", help="CA file for the store's certificate")
     given = parser.parse_args(list(argv))
-    copy = _Copy(given.source, given.target, given.ca, credentials.data_environment(environ))
-    if "://" in given.source and "://" in given.target:
+    is_up, is_down = "://" in given.target, "://" in given.source
+    if is_up and is_down:
         raise LaunchError(f"{shown(given.source)!r} and {shown(given.target)!r} are both addresses; one must be a path")
-    told = copy.upload() if "://" in given.target else copy.download() if "://" in given.source else copy.copy()
+    access = _access("stored" if is_up else "fetched", given.ca, credentials.data_environment(environ))
+    if is_up:
+        told = _upload(given.source, given.target, access)
+    else:
+        told = _download(given.source, given.target, access) if is_down else _copy(given.source, given.target)
     print(json.dumps(told))
     return 0
 
@@ -58,97 +63,131 @@ class _Parser(argparse.ArgumentParser):
         self.exit(LaunchError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """One copy. Its time is that of a run's inputs or outputs (`Limits`)."""
+def _access(doing: str, ca: str, environ: Mapping[str, str]) -> Access:
+    """Return the way to a store; a copy's time is that of a run's inputs or outputs (`Limits`)."""
+    limits = Limits()
+    seconds = limits.output_seconds if doing == "stored" else limits.input_seconds
+    progress = Progress(doing, UNLIMITED, "")
+    return Access(progress, environ, Network(ca=ca), limits.files, time.monotonic() + seconds, "6 hours")
 
-    source: str
-    target: str
-    ca: str
-    environ: Mapping[str, str] = field(repr=False)
 
-    def upload(self) -> dict[str, Any]:
-        """Copy to an address: a file to it, a folder's files below it."""
-        scheme = scheme_of(self.target)
-        _check_scheme(self.target, WRITABLE)
-        if not os.path.exists(self.source):
-            raise OutputsError(f"{self.source!r} does not exist")
-        access = self._access("stored")
-        is_folder = os.path.isdir(self.source)
-        names = list(walk_files(self.source)) if is_folder else [""]
-        pairs = [(os.path.join(self.source, name) if name else self.source, self._address(name)) for name in names]
-        for path, _address in pairs:
-            access.progress.expect(os.path.getsize(path))
-        store, done = open_writable(scheme, access), []
+def _upload(source: str, target: str, access: Access) -> dict[str, Any]:
+    """Copy to an address: a file to it, or below it when it ends with `/`; a folder's files below it."""
+    address = _parse(target, WRITABLE, ())
+    names = _names(source)
+    is_folder = os.path.isdir(source)
+    if not is_folder and address.endswith("/"):
+        address += os.path.basename(source)
+    base = address.rstrip("/")
+    pairs = [(os.path.join(source, name), f"{base}/{name.replace(os.sep, '/')}") for name in names]
+    done: list[Entry] = []
+    try:
+        store = open_writable(scheme_of(address), access)
+        together(
+            lambda pair: done.append(store.upload(*pair)), pairs if is_folder else [(source, address)], access.progress
+        )
+    except (StoreError, OSError) as exc:
+        files = f"{len(done)} of {len(names)} files are there" if is_folder else "it is not there"
+        raise OutputsError(f"{source!r} cannot be stored at {shown(address)!r}, {files}: {exc}") from exc
+    return _told(address, len(done), access.progress.bytes, "" if is_folder else done[0].revision)
+
+
+def _names(source: str) -> list[str]:
+    """Return the files of a folder as paths below it, [""] for a file. Raises OutputsError for what has no bytes."""
+    _check_source(source)
+    names = list(walk_files(source)) if os.path.isdir(source) else [""]
+    if not names:
+        raise OutputsError(f"{source!r} is an empty folder; a store has files only")
+    for name in names:
+        path = os.path.join(source, name) if name else source
+        if not os.path.isfile(path):
+            what = "a link that leads to no file" if os.path.islink(path) else "no regular file"
+            raise OutputsError(f"{path!r} is {what}; a store has files only")
+    return names
+
+
+def _download(source: str, target: str, access: Access) -> dict[str, Any]:
+    """Copy from an address to a path that is not there yet."""
+    _parse(source, tuple(STORES), ("sha256",))
+    with _made_whole(target) as folder:
+        one = open_input(source, "the copy", access, {})
+        plan = one.find()
+        moves = [(entry, os.path.join(folder, path)) for path, entry in plan.items()]
+        done = together(lambda move: one.fetch(*move), moves, access.progress)
+        _place(os.path.join(folder, next(iter(plan)).split(os.sep)[0]), target)
+    revision = done[0].revision if len(done) == 1 and not done[0].name else ""
+    return _told(target, len(done), access.progress.bytes, revision)
+
+
+def _copy(source: str, target: str) -> dict[str, Any]:
+    """Copy a path to another one that is not there yet."""
+    _check_source(source)
+    if os.path.join(os.path.realpath(target), "").startswith(os.path.join(os.path.realpath(source), "")):
+        raise LaunchError(f"{target!r} lies in {source!r}; name a path outside of it")
+    with _made_whole(target) as folder:
+        made = os.path.join(folder, "copy")
         try:
-            done = together(lambda pair: store.upload(*pair), pairs, access.progress)
-        except (StoreError, OSError) as exc:
-            raise OutputsError(f"{shown(self.target)!r} is not complete: {exc}; store it again") from exc
-        revision = "" if is_folder else done[0].revision
-        return {"path": self.target, "files": len(done), "bytes": access.progress.bytes, "revision": revision}
-
-    def _address(self, name: str) -> str:
-        return f"{self.target.rstrip('/')}/{name.replace(os.sep, '/')}" if name else self.target
-
-    def download(self) -> dict[str, Any]:
-        """Copy from an address to a path that is not there yet."""
-        _check_scheme(self.source, tuple(STORES))
-        access = self._access("fetched")
-        try:
-            parse_address(self.source, pins=("sha256",))
-        except ValueError as exc:
-            raise LaunchError(f"{shown(self.source)!r}: {exc}") from exc
-        one = Input(self.source, open_store(scheme_of(self.source), access), access)
-        with self._made_whole() as folder:
-            plan = one.find()
-            moves = [(entry, os.path.join(folder, path)) for path, entry in plan.items()]
-            done = together(lambda move: one.fetch(*move), moves, access.progress)
-            os.rename(os.path.join(folder, next(iter(plan)).split(os.sep)[0]), self.target)
-        revision = done[0].revision if len(done) == 1 else ""
-        return {"path": self.target, "files": len(done), "bytes": access.progress.bytes, "revision": revision}
-
-    def copy(self) -> dict[str, Any]:
-        """Copy a path to another one that is not there yet."""
-        if not os.path.exists(self.source):
-            raise OutputsError(f"{self.source!r} does not exist")
-        with self._made_whole() as folder:
-            made = os.path.join(folder, "copy")
-            try:
-                if os.path.isdir(self.source):
-                    shutil.copytree(self.source, made, symlinks=True)
-                else:
-                    shutil.copy2(self.source, made)
-                os.rename(made, self.target)
-            except OSError as exc:
-                raise OutputsError(f"{self.source!r} cannot be copied to {self.target!r}: {exc}") from exc
-        paths = list(walk_files(self.target)) if os.path.isdir(self.target) else [""]
-        size = sum(os.lstat(os.path.join(self.target, path) if path else self.target).st_size for path in paths)
-        return {"path": self.target, "files": len(paths), "bytes": size, "revision": ""}
-
-    @contextmanager
-    def _made_whole(self) -> Iterator[str]:
-        """Give a folder beside the target, on its file system; nothing of it stays."""
-        if os.path.lexists(self.target):
-            raise LaunchError(f"{self.target!r} exists; name a path that is not there yet")
-        above = os.path.dirname(os.path.abspath(self.target))
-        try:
-            os.makedirs(above, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix=".nuwrap-", dir=above)
-        except OSError as exc:
-            raise PlatformError(f"cannot write to {above!r}: {exc.strerror}") from exc
-        try:
-            yield folder
-        finally:
-            remove_tree(folder)
-
-    def _access(self, doing: str) -> Access:
-        limits = Limits()
-        seconds = limits.output_seconds if doing == "stored" else limits.input_seconds
-        progress = Progress(doing, UNLIMITED, "")
-        return Access(progress, self.environ, Network(ca=self.ca), limits.files, time.monotonic() + seconds, "6 hours")
+            if os.path.isdir(source):
+                shutil.copytree(source, made, symlinks=True)
+            else:
+                shutil.copy2(source, made)
+        except OSError as exc:  # of a folder, `shutil.Error` lists all that could not be copied
+            raise OutputsError(f"{source!r} cannot be copied to {target!r}: {_first(exc)}") from exc
+        _place(made, target)
+    paths = [os.path.join(target, name) for name in walk_files(target)] if os.path.isdir(target) else [target]
+    return _told(target, len(paths), sum(os.lstat(path).st_size for path in paths), "")
 
 
-def _check_scheme(address: str, schemes: Sequence[str]) -> None:
+def _told(path: str, files: int, size: int, revision: str) -> dict[str, Any]:
+    return {"path": path, "files": files, "bytes": size, "revision": revision}
+
+
+def _first(exc: OSError) -> object:
+    failed = exc.args[0] if isinstance(exc, shutil.Error) else None
+    return failed[0][2] if isinstance(failed, list) else exc
+
+
+@contextmanager
+def _made_whole(target: str) -> Iterator[str]:
+    """Give a folder beside the target, on its file system; nothing of it stays."""
+    if os.path.lexists(target):
+        raise LaunchError(f"{target!r} exists; name a path that is not there yet")
+    above = os.path.dirname(os.path.abspath(target))
+    try:
+        os.makedirs(above, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=".nuwrap-", dir=above)
+    except OSError as exc:
+        raise PlatformError(f"cannot write to {above!r}: {exc.strerror}") from exc
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def _place(made: str, target: str) -> None:
+    """Give what was made its place. Raises LaunchError when the place is none, or was taken meanwhile."""
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "it was made by somebody else meanwhile")
+        os.rename(made, target)
+    except OSError as exc:
+        raise LaunchError(f"{target!r} cannot be made: {exc.strerror}") from exc
+
+
+def _check_source(source: str) -> None:
+    if not os.path.exists(source):
+        raise OutputsError(f"{source!r} does not exist in {os.getcwd()!r}")
+
+
+def _parse(address: str, schemes: Sequence[str], pins: Sequence[str]) -> str:
+    """Return the address without its pins. Raises LaunchError."""
     if scheme_of(address) not in schemes:
         known = ", ".join(f"{one}://" for one in schemes)
-        raise LaunchError(f"{shown(address)!r}: scheme {scheme_of(address)!r} is not possible here; allowed: {known}")
+        near = did_you_mean(scheme_of(address), list(schemes))
+        raise LaunchError(
+            f"{shown(address)!r}: scheme {scheme_of(address)!r} is not possible here; allowed: {known}{near}"
+        )
+    try:
+        return parse_address(address, pins=pins).url
+    except ValueError as exc:
+        raise LaunchError(f"{shown(address)!r}: {exc}") from exc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Optional
 
 from nuwrap_runtime.errors import OutputsError
 from nuwrap_runtime.host.addresses import scheme_of, shown
@@ -14,7 +14,8 @@ from nuwrap_runtime.host.stores import Access, Progress, StoreError, WritableSto
 from nuwrap_runtime.launch import Network
 
 MARKER: Final = ".run"
-MARKER_BYTES: Final = 4096
+MARKER_BYTES, RESULT_BYTES = 4096, 16 * 1024 * 1024
+FORBIDDEN: Final = 403
 UNLIMITED: Final = 2**63
 
 
@@ -24,9 +25,9 @@ def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str
     progress = Progress("stored", UNLIMITED, "")
     network = Network(ca=request["ca"], proxies=request["proxies"])
     deadline = time.monotonic() + request["seconds"]
-    access = Access(progress, environ, network, deadline=deadline, deadline_key="limits.output_seconds")
-    store = open_writable(scheme_of(address), access)
+    access = Access(progress, environ, network, deadline=deadline, deadline_key=request["seconds_key"])
     try:
+        store = open_writable(scheme_of(address), access)
         if request["do"] == "begin":
             _begin(store, address, request["run"])
         else:
@@ -38,33 +39,39 @@ def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str
 
 
 def _begin(store: WritableStore, address: str, run: str) -> None:
-    owner = _owner(store, address)
-    if owner not in ("", run):
+    mark = _read(store, address + MARKER, MARKER_BYTES)
+    owner = (mark or b"").decode("utf-8", "replace").strip()
+    if mark is not None and owner != run:
         raise OutputsError(f"output_path {shown(address)!r} is of run {owner!r}; name an address of its own")
-    if owner:
-        store.remove([address + RESULT, *_left(store, address)])
+    if mark is None and _read(store, address + RESULT, RESULT_BYTES) is not None:
+        raise OutputsError(
+            f"output_path {shown(address)!r} has a {RESULT} that no run of ours made; name an address of its own"
+        )
+    if mark is not None:
+        store.remove([address + RESULT])  # first, and alone: with it, what is left of the rest would look whole
+        store.remove(_left(store, address))
     store.write(address + MARKER, run.encode("utf-8"), "text/plain")
 
 
-def _owner(store: WritableStore, address: str) -> str:
-    """Return the run that the address is of, "" when it is nobody's.
+def _read(store: WritableStore, address: str, limit: int) -> Optional[bytes]:
+    """Return what is at the address, None when nothing is.
 
-    Who may write but not list gets 403 for what is not there (Amazon's GetObject), so that says nothing.
+    Who may write but not list gets 403 for what is not there (Amazon's GetObject), so that is taken for nothing.
     """
     try:
-        return (store.read(address + MARKER, MARKER_BYTES) or b"").decode("utf-8", "replace").strip()
-    except StoreError:
-        return ""
+        return store.read(address, limit)
+    except StoreError as exc:
+        if getattr(exc, "status", 0) == FORBIDDEN:
+            return None
+        raise
 
 
 def _left(store: WritableStore, address: str) -> list[str]:
     try:
         return [entry.address for entry in store.find(f"{address}{OUTPUTS}/")]
-    except StoreError:  # there is none
+    except StoreError:  # there is none, or none that we may list; the result names those that count
         return []
 
 
 def _store(store: WritableStore, address: str, folder: str, paths: Sequence[str], progress: Progress) -> None:
-    for path in paths:
-        progress.expect(os.path.getsize(os.path.join(folder, path)))
     together(lambda path: store.upload(os.path.join(folder, path), address + path), paths, progress)

@@ -18,7 +18,7 @@ from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.addresses import Address, file_name, parse_address, shown
 from nuwrap_runtime.host.archive import form_of, is_archive_name, unpack
 from nuwrap_runtime.host.folders import entry_digest, file_digest, find_folder, move_all, walk_files
-from nuwrap_runtime.host.names import Names
+from nuwrap_runtime.host.names import Names, clean, quoted
 from nuwrap_runtime.host.source_cache import SourceCache, cache_bytes, key, open_cache
 from nuwrap_runtime.host.sources import Checkout, Source, check_digest
 from nuwrap_runtime.host.stores import Access, Entry, Progress, Store, StoreError, open_store, together
@@ -27,7 +27,7 @@ from nuwrap_runtime.host.workspace import empty_folder, remove_tree
 ARCHIVE: Final = "zip+"
 SKIPPED: Final = {".git", ".hg", ".svn", "__pycache__", ".DS_Store"}  # what tools leave beside code
 HEAD_BYTES: Final = 512
-_MODULE = re.compile(r"[^\W\d][\w-]*")
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")  # so begins no Python code
 
 
 def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
@@ -38,7 +38,7 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
     """
     name = shown(source.location)
     try:
-        address = parse_address(source.location.removeprefix(ARCHIVE))
+        address = parse_address(source.scheme.removeprefix(ARCHIVE) + source.location[len(source.scheme) :])
         if source.sha256 and address.sha256 not in ("", source.sha256):
             raise ValueError(f"sha256 is given twice, as {source.sha256} and behind '#'; leave one out")
         folder = tempfile.mkdtemp(prefix=".nuwrap-", dir=into)
@@ -51,7 +51,7 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
         return replace(done, root=into)
     except BaseException as exc:  # a stop too: nothing half-fetched stays
         empty_folder(into)
-        if isinstance(exc, StoreError) or (isinstance(exc, ValueError) and not isinstance(exc, UnicodeError)):
+        if isinstance(exc, (StoreError, ValueError)):
             raise SourceError(f"code_src {name!r}: {exc}") from exc
         if isinstance(exc, OSError):
             raise SourceError(f"code_src {name!r} cannot be kept here: {exc.strerror or exc}") from exc
@@ -145,10 +145,12 @@ class _Fetching:
         if self.address.sha256 or self.source.scheme.startswith(ARCHIVE) or self.address.subdir:
             raise ValueError("it is a prefix with several files; sha256, subdir and zip+ are for one file")
         wanted = [one for one in entries if not SKIPPED & set(one.name.split("/")) and not one.name.endswith(".pyc")]
+        if not wanted:
+            raise ValueError(f"none of the {len(entries)} files below it is code")
         listing = _listing(wanted)
         name = key("address", self.source.scheme, self.address.url, "")
         known = self._usable(cache.recall(name))
-        if listing and known.get("etag") == listing:
+        if listing and known.get("etag") == listing and self._may_read(store, wanted[0]):
             facts = cache.copy(known["content"], self.content)
             if facts:
                 return _checkout(facts, from_cache=True)
@@ -160,6 +162,14 @@ class _Fetching:
         cache.remember(name, {**facts, "etag": listing, "content": content})
         return _checkout(facts)
 
+    def _may_read(self, store: Store, entry: Entry) -> bool:
+        """Ask for one of the files, which still is as it was listed: who may list may not always read.
+
+        Raises StoreError for who may not.
+        """
+        asked = replace(entry, size=None)
+        return store.download(asked, os.path.join(self.folder, "file"), known=entry.revision) is None
+
     def _download(self, store: Store, entries: Sequence[Entry]) -> None:
         names = Names(self.source.limits.files)
         targets = [os.path.join(self.content, names.take(one.name, "file")) for one in entries]
@@ -170,7 +180,9 @@ class _Fetching:
     def _usable(self, facts: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the facts where what they tell of is within this caller's limits and is the file that he wants."""
         limits = self.source.limits
-        if not facts or facts.get("bytes", 0) > limits.bytes or facts.get("files", 0) > limits.files:
+        if not facts or not {"etag", "content", "bytes", "files"} <= facts.keys():
+            return {}
+        if facts["bytes"] > limits.bytes or facts["files"] > limits.files:
             return {}
         return facts if self.address.sha256 in ("", facts.get("digest")) else {}
 
@@ -203,11 +215,11 @@ def _module_name(name: str, looks_like: str) -> str:
     """Return the module that a file of this name is: its stem, `main` where it has no suffix."""
     stem, suffix = os.path.splitext(name)
     if suffix not in ("", ".py"):
-        raise ValueError(f"{name!r} is neither a .py file nor an archive{looks_like}")
+        raise ValueError(f"{quoted(name)} is neither a .py file nor an archive{looks_like}")
     if looks_like:
         raise ValueError(f"it is no Python code{looks_like}")
-    if suffix and not _MODULE.fullmatch(stem):
-        raise ValueError(f"{name!r} cannot be a module; allowed: letters, digits, '_' and '-', no digit first")
+    if suffix and "." in clean(stem):
+        raise ValueError(f"{quoted(name)} cannot be a module; a module's name has no dot in it")
     return stem if suffix else "main"
 
 
@@ -215,8 +227,8 @@ def _looks_like(path: str, found: Entry) -> str:
     """Return what a page or a binary file looks like, in words, "" for text."""
     with open(path, "rb") as stream:
         head = stream.read(HEAD_BYTES)
-    if getattr(found, "content_type", "").startswith("text/html") or re.match(
-        rb"\s*<(!doctype|html)", head, re.IGNORECASE
+    if _MARKUP.match(head) or (
+        getattr(found, "content_type", "").startswith("text/html") and not file_name(found.address).endswith(".py")
     ):
         return ": the server answered with an HTML page; is a login, or another address (raw), needed?"
     return ": it is a binary file" if b"\0" in head else ""

@@ -36,7 +36,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap_runtime.host.sources": (
         "nuwrap_runtime.errors", "nuwrap_runtime.launch", "nuwrap_runtime.schema", "nuwrap_runtime.host",
     ),
-    "nuwrap_runtime.host.stores": ("nuwrap_runtime.errors", "nuwrap_runtime.launch", "nuwrap_runtime.host"),
+    "nuwrap_runtime.host.stores": (*VALUES, "nuwrap_runtime.host"),
     "nuwrap": (),
     "nuwrap.errors": ("nuwrap_runtime.errors",),
     "nuwrap.command": ("nuwrap.errors",),
@@ -60,9 +60,10 @@ EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwr
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "backports": (f"{RUNTIME}/host/unpacking/streams.py",),
     "botocore": (f"{RUNTIME}/host/stores/s3_client.py",),
+    "compression": (f"{RUNTIME}/host/unpacking/streams.py",),  # in the standard library from 3.14 on
     "click": (f"{TOOLKIT}/cli/main.py",),
     "git": (f"{RUNTIME}/host/sources/git.py",),
-    "h11": (f"{RUNTIME}/host/service/parsers.py",),
+    "h11": (f"{RUNTIME}/host/service/parser_h11.py",),
     "httptools": (f"{RUNTIME}/host/service/parsers.py",),
     "msgpack": (f"{RUNTIME}/worker/msgpack.py",),
     "packaging": (

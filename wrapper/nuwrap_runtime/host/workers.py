@@ -293,13 +293,27 @@ def start_worker(
 _own_limit: list[tuple[int, int]] = []
 
 
-def raise_file_limit() -> None:
-    """Let this process open as many files as it may: each connection is one. Its workers keep the limit as it was."""
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may, and return how many: each connection is one.
+
+    Its workers keep the limit as it was.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     _own_limit[:] = [(soft, hard)]
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    wanted = allowed_files()
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # macOS has a limit of its kernel below an unlimited `hard`
+            return soft
+    return wanted
+
+
+def allowed_files() -> int:
+    """Return how many files this process may open once its limit is raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    return most if soft == resource.RLIM_INFINITY else max(soft, most)
 
 
 def in_worker() -> Optional[Callable[[], None]]:

@@ -12,12 +12,14 @@ from typing import Union
 Headers = Mapping[str, Union[str, Sequence[str]]]
 
 REASONS: Mapping[int, str] = {int(one): one.phrase for one in HTTPStatus}
-NO_BODY = frozenset({204, 304})
+NO_BODY = frozenset({204, 205, 304})
+RESET_CONTENT = 205  # its empty body is said by a length of 0, where 204 and 304 have no length (RFC 9110, 15.3.6)
 RETRY_SECONDS = "1"
+JSON = "application/json"
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_KNOWN_TYPES: set[str] = {"text/plain", "application/json"}
+_KNOWN_TYPES: set[str] = {"text/plain", JSON}
 # What this connection needs is the gateway's to say, whatever the function gives (RFC 9110, 7.6.1).
 _OURS = frozenset(
     {
@@ -100,6 +102,14 @@ def _header_lines(headers: Headers) -> list[str]:
 def _check(name: str, value: str) -> None:
     if not _VALUE.fullmatch(value):
         raise BadHeader(f"the value of {name} has a line break or another control character: {value[:80]!r}")
+
+
+def error_answer(status: int, message: str, request_id: str) -> bytes:
+    """Return a whole answer to what is no request; the connection ends with it."""
+    body = error_body(message, request_id)
+    headers = {"Retry-After": RETRY_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    framing = [f"Content-Length: {len(body)}", "Connection: close"]
+    return encode_head(status, JSON, headers, request_id, framing) + body
 
 
 def error_body(message: str, request_id: str) -> bytes:

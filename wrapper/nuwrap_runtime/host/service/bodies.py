@@ -6,13 +6,16 @@ A large upload so costs the host no memory of its own, and an answer's bytes are
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
-from typing import Optional
+from typing import Any, Optional
 
 from nuwrap_runtime.worker.native import INLINE_BYTES, KEPT_BYTES, open_body_file
 
 KEPT_FILES = 4  # for uploads to come
+READ_BYTES = 64 * 1024  # of an answer's file at once, where the socket takes no more by itself
+WRITE_BYTES = 1024 * 1024
 
 _kept: list[int] = []
 
@@ -23,33 +26,44 @@ class Body:
     `is_read` says that the worker has read it, so that its file may get another body.
     """
 
-    __slots__ = ("_fd", "_parts", "is_read", "size")
+    __slots__ = ("_fd", "_is_inline", "_parts", "is_read", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self.is_read = False
         self._parts: list[bytes] = []
         self._fd: Optional[int] = None
+        self._is_inline = False  # there is no file, or no room in it
 
     def add(self, data: bytes) -> None:
         """Take the next bytes."""
         self.size += len(data)
         self._parts.append(data)
-        if self._fd is not None or self.size > INLINE_BYTES:
+        if self._fd is not None or (self.size > INLINE_BYTES and not self._is_inline):
             self._spill()
 
     def _spill(self) -> None:
-        """Move what is here to the file; where there is no such file it stays here."""
+        """Move what is here to the file; where there is none, or no room in it, all of it stays here."""
         try:
             if self._fd is None:
                 self._fd = _kept.pop() if _kept else open_body_file()
+            while self._parts:
+                written = os.write(self._fd, self._parts[0])
+                self._parts[0] = self._parts[0][written:]
+                if not self._parts[0]:
+                    del self._parts[0]
         except OSError:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        self._is_inline = True
+        fd, self._fd = self._fd, None
+        if fd is None:
             return
-        while self._parts:
-            left = memoryview(self._parts[0])
-            while left:
-                left = left[os.write(self._fd, left) :]
-            del self._parts[0]
+        try:
+            self._parts.insert(0, os.pread(fd, os.lseek(fd, 0, os.SEEK_CUR), 0))
+        finally:
+            os.close(fd)
 
     def take(self) -> tuple[Optional[bytes], Optional[int]]:
         """Return the bytes, None when there are none, or the file that has them; the file stays this body's."""
@@ -132,3 +146,50 @@ class AnswerFile:
             self._pages.close()
             self._pages = None
         self._view = memoryview(b"")
+
+
+class FileSender:
+    """An answer's file on its way into a connection, no faster than the client takes it."""
+
+    __slots__ = ("_file", "_left", "_offset", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, file: AnswerFile, size: int) -> None:
+        self._transport = transport
+        self._file = file
+        self._offset = 0
+        self._left = size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is sent."""
+        return not self._left
+
+    def pump(self) -> bool:
+        """Send what the client takes now; True at the end, which may come too early: see `is_whole`."""
+        while self._left and not self._is_held():
+            sent = self._send_some()
+            if not sent:
+                break
+            self._offset += sent
+            self._left -= sent
+        if self._is_held():
+            return False
+        self._file.done()
+        return True
+
+    def drop(self) -> None:
+        """Send no more of it."""
+        self._file.done()
+
+    def _is_held(self) -> bool:
+        return bool(self._transport.get_write_buffer_size()) or self._transport.is_closing()
+
+    def _send_some(self) -> int:
+        """Send bytes of the file and return how many; 0 when it has fewer than was said."""
+        target: Any = self._transport.get_extra_info("socket")
+        try:
+            return self._file.send(target.fileno(), self._offset, min(self._left, WRITE_BYTES))
+        except OSError:  # full: the transport waits for room, with a piece of its own; gone: it says so itself
+            data = self._file.read(self._offset, min(self._left, READ_BYTES))
+            self._transport.write(data)
+            return len(data)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from nuwrap_runtime.host.service.answers import (
+    JSON,
     NO_BODY,
+    RESET_CONTENT,
     RETRY_SECONDS,
     Headers,
     encode_head,
@@ -17,8 +19,6 @@ from nuwrap_runtime.host.service.requests import Request
 
 if TYPE_CHECKING:
     from nuwrap_runtime.host.service.connection import HttpConnection
-
-JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Exchange:
         self.on_gone: Callable[[], None] = _nothing
         self.on_flow: Callable[[bool], None] = _nothing
         self._is_chunked = False
-        self._is_mute = False  # HEAD, 204, 304: no byte of a body goes out
+        self._is_mute = False  # HEAD, 204, 205, 304: no byte of a body goes out
         self._left = -1
 
     def reply(self, status: int, content_type: str, headers: Headers, body: bytes) -> None:
@@ -128,7 +128,7 @@ class Exchange:
         if self._is_mute:
             self._close()
         else:
-            self._connection.send_file(self, found, size)
+            self._connection.send_file(found, size)
 
     def error(self, status: int, message: str, *, may_retry: bool = False) -> None:
         """Answer with our JSON of an error, or break off an answer that has begun."""
@@ -153,7 +153,7 @@ class Exchange:
 
     @property
     def is_bodiless(self) -> bool:
-        """Whether no byte of a body goes out, whatever is sent: HEAD, 204, 304."""
+        """Whether no byte of a body goes out, whatever is sent: HEAD, 204, 205, 304."""
         return self._is_mute
 
     def chunk(self, data: bytes) -> None:
@@ -202,7 +202,9 @@ class Exchange:
     def _head(self, status: int, content_type: str, headers: Headers, length: int) -> bytes:
         status = status or 200
         framing = []
-        if status not in NO_BODY:
+        if status == RESET_CONTENT:
+            framing.append("Content-Length: 0")
+        elif status not in NO_BODY:
             if length >= 0:
                 framing.append(f"Content-Length: {length}")
             elif self.request.version != "1.0":

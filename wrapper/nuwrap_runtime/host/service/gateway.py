@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, replace
+from typing import Callable, Optional, cast
 
 from nuwrap_runtime.errors import PlatformError
 from nuwrap_runtime.host.service.connection import HttpConnection
@@ -15,6 +16,9 @@ from nuwrap_runtime.host.service.exchange import Application
 READ_BYTES = 256 * 1024
 BACKLOG = 1024
 LINGER_SECONDS = 0.2  # in which a request that was on its way when the stop came is still answered
+ACCEPT_PAUSE = 0.1  # after an accept that failed
+TELL_SECONDS = 1.0  # least between two lines of the log on that
+SPARE_FILES = 16  # for what is open for a moment: a worker's start, a look into /proc, a log
 
 
 @dataclass(frozen=True)
@@ -25,39 +29,156 @@ class HttpLimits:
     max_body_bytes: int = 64 * 1024 * 1024
     read_timeout_s: float = 20.0
     keep_alive_s: float = 75.0
+    max_refused: int = 64  # connections above the limit that are open until they have their 503
+    max_arriving: int = 32  # accepted and not counted yet
+
+    @property
+    def files(self) -> int:
+        """Most descriptors that the port's connections take."""
+        return self.max_connections + self.max_refused + self.max_arriving
+
+
+def fit_side_port(limits: HttpLimits, allowed: int) -> HttpLimits:
+    """Return the limits lowered to an eighth of the files that the process may open."""
+    share = max(1, allowed // 32)
+    return replace(
+        limits,
+        max_connections=max(1, min(limits.max_connections, allowed // 16)),
+        max_refused=min(limits.max_refused, share),
+        max_arriving=min(limits.max_arriving, share),
+    )
+
+
+def fit(limits: HttpLimits, allowed: int, taken: int, max_inflight: int) -> HttpLimits:
+    """Return the limits lowered so that a process that may open `allowed` files never runs out of them.
+
+    `taken` are those that are not for connections. Each request under way may have two files, its body and its
+    answer, and each connection has one request under way at most.
+    """
+    fitted = replace(
+        limits,
+        max_refused=max(1, min(limits.max_refused, allowed // 16)),
+        max_arriving=max(1, min(limits.max_arriving, allowed // 32)),
+    )
+    left = allowed - taken - SPARE_FILES - fitted.max_refused - fitted.max_arriving
+    room = left - 2 * max_inflight if left >= 3 * max_inflight else left // 3
+    return replace(fitted, max_connections=max(1, min(limits.max_connections, room)))
+
+
+def open_files() -> int:
+    """Return how many files this process has open now."""
+    return len(os.listdir("/dev/fd")) - 1  # one is the look itself
 
 
 class Gateway:
-    """One port and the application behind it."""
+    """One port and the application behind it. `warn` is told, now and then, of connections that cannot be had."""
 
-    def __init__(self, application: Application, limits: HttpLimits, *, library: str = "") -> None:
+    def __init__(
+        self,
+        application: Application,
+        limits: HttpLimits,
+        *,
+        library: str = "",
+        warn: Callable[[str], None] = lambda _message: None,
+    ) -> None:
         self.application = application
         self.limits = limits
         self.library = library
         self.connections: set[HttpConnection] = set()
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.is_draining = False
+        self._warn = warn
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        self._server: Optional[asyncio.AbstractServer] = None
+        self.call_soon = self._loop.call_soon
+        self._listener: Optional[socket.socket] = None
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._refused: dict[HttpConnection, None] = {}  # the oldest first
+        self._told = float("-inf")
         self._look_every = max(0.01, min(1.0, limits.read_timeout_s / 4, limits.keep_alive_s / 4))
         self._look()
 
     async def listen(self, bound: socket.socket) -> None:
         """Accept connections from now on."""
-        self._server = await self._loop.create_server(lambda: HttpConnection(self), sock=bound, backlog=BACKLOG)
+        bound.settimeout(0)
+        bound.listen(BACKLOG)
+        self._listener = bound
+        self._resume_accepting()
 
     def stop_accepting(self) -> None:
         """Take no new connection; those without a request under way close in a moment."""
         self.is_draining = True
-        if self._server:
-            self._server.close()
+        self._stop_listening()
         self._loop.call_later(LINGER_SECONDS, self._close_idle)
 
     def abort(self) -> None:
         """Close all connections whatever is under way."""
+        self._stop_listening()
         for connection in list(self.connections):
             connection.abort()
+
+    def add(self, connection: HttpConnection) -> bool:
+        """Take note of a new connection; False when there is no place for it, so that it is to be refused.
+
+        Of those that are refused the oldest ends when they are too many: each has a file until it is gone.
+        """
+        self.connections.add(connection)
+        if len(self.connections) - len(self._refused) <= self.limits.max_connections:
+            return True
+        self._refused[connection] = None
+        if len(self._refused) > self.limits.max_refused:
+            oldest = next(iter(self._refused))
+            self.remove(oldest)
+            oldest.refuse_now()
+        return False
+
+    def remove(self, connection: HttpConnection) -> None:
+        """Take note of the end of a connection."""
+        self.connections.discard(connection)
+        self._refused.pop(connection, None)
+
+    def _accept(self) -> None:
+        """Accept those who wait, a few at once: one too many must be seen before the next has a file.
+
+        Not by asyncio's server: without a file to be had it logs each of `BACKLOG` attempts, and begins each anew.
+        """
+        listener = self._listener
+        while listener and len(self._arriving) < self.limits.max_arriving:
+            try:
+                client = listener.accept()[0]
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as exc:
+                self._pause_accepting(exc)
+                return
+            task = self._loop.create_task(self._connect(client))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+
+    async def _connect(self, client: socket.socket) -> None:
+        loop = cast("asyncio.BaseEventLoop", self._loop)
+        try:
+            await loop.connect_accepted_socket(lambda: HttpConnection(self), client)
+        except OSError:  # it is gone already
+            client.close()
+
+    def _pause_accepting(self, exc: OSError) -> None:
+        if self._listener:
+            self._loop.remove_reader(self._listener)
+        self._loop.call_later(ACCEPT_PAUSE, self._resume_accepting)
+        if self.now() - self._told >= TELL_SECONDS:
+            self._told = self.now()
+            self._warn(f"no connection can be accepted: {exc.strerror}; {len(self.connections)} are open")
+
+    def _resume_accepting(self) -> None:
+        if self._listener:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener:
+            self._loop.remove_reader(listener)
+            listener.close()
 
     def _close_idle(self) -> None:
         for connection in list(self.connections):

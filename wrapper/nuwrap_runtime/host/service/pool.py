@@ -207,6 +207,11 @@ class Pool(Owner):
         return worker.seconds if worker else {}
 
     @property
+    def slots_each(self) -> int:
+        """How many event sockets a worker has, 1 until one is ready."""
+        return max((len(worker.slots) for worker in self._workers.values()), default=1)
+
+    @property
     def is_empty(self) -> bool:
         """Whether no worker's process is left."""
         return not self._workers

@@ -13,6 +13,7 @@ from nuwrap_runtime.host.service.parsers import BadRequest, Head
 from nuwrap_runtime.worker.native import SIZE
 
 REQUEST_ID = re.compile(r"[!-~]{1,128}")
+_TARGET = re.compile(rb"/|[A-Za-z]+://|\*\Z")
 HOST = re.compile(r"[^\s/?#@\\,]*")  # RFC 9112, 3.2: what is none must be refused
 FIELDS = 1000  # of one query
 NAMES_KEPT = 512
@@ -49,6 +50,8 @@ def check_request(head: Head) -> Request:
         raise BadRequest(505, f"HTTP/{head.version} is not served; allowed: HTTP/1.1 and HTTP/1.0")
     if head.method == "CONNECT":  # what follows its head is no request
         raise BadRequest(501, "CONNECT is not served: this is no proxy")
+    if not _TARGET.match(head.target):
+        raise BadRequest(400, f"this is no address: {head.target[:80]!r}; allowed: /path, http://host/path, *")
     headers = _join(head)
     length = _body_length(headers, head.version)
     connection = headers.get("Connection", "").lower()

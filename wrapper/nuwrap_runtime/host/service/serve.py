@@ -22,13 +22,23 @@ from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import STOPS, hold_stops, kill_orphans
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.admin import Status, admin_page, document_of
+from nuwrap_runtime.host.service.bodies import KEPT_FILES
 from nuwrap_runtime.host.service.docs_page import commands
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal, Refused
-from nuwrap_runtime.host.service.gateway import LINGER_SECONDS, Gateway, HttpLimits, bind, url_of
+from nuwrap_runtime.host.service.gateway import (
+    LINGER_SECONDS,
+    Gateway,
+    HttpLimits,
+    bind,
+    fit,
+    fit_side_port,
+    open_files,
+    url_of,
+)
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState
 from nuwrap_runtime.host.service.pool import STOPPING, Pool
 from nuwrap_runtime.host.service.preparing import Preparing
-from nuwrap_runtime.host.workers import raise_file_limit
+from nuwrap_runtime.host.workers import allowed_files, raise_file_limit
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder
 from nuwrap_runtime.launch import Launch
 
@@ -93,6 +103,7 @@ class Service:
         self._failed: Optional[WorkerEnded] = None
         self._stops = 0
         self._is_ready = False
+        self._admin_files = 0  # most that the second port's connections take
         self._changed: asyncio.Event
 
     async def run(self, preparing: Preparing, release_stops: Callable[[], None]) -> int:
@@ -110,7 +121,9 @@ class Service:
             hold_stops()
 
     async def _run(self, preparing: Preparing) -> int:
-        admin = Gateway(AdminPages(self.status), self._limits(ADMIN_CONNECTIONS, ADMIN_BODY))
+        limits = fit_side_port(self._limits(ADMIN_CONNECTIONS, ADMIN_BODY), allowed_files())
+        self._admin_files = limits.files
+        admin = Gateway(AdminPages(self.status), limits, warn=self._report.warn)
         await admin.listen(self._admin_socket)
         self._announce()
         try:
@@ -150,13 +163,15 @@ class Service:
 
     async def _serve(self, prepared: Prepared) -> int:
         loop = asyncio.get_running_loop()
-        raise_file_limit()
+        allowed, taken = raise_file_limit(), open_files()
         self._enter("start")
         self._report.phase = "load"
         pool = self._pool = Pool(self._launch, prepared, self._folder, self._report, self._metrics)
         pool.on_ready, pool.on_failed, pool.on_quiet = self._changed.set, self._fail, self._changed.set
         loop.add_signal_handler(signal.SIGCHLD, pool.reap)
-        gateway = self._gateway = Gateway(pool, self._limits(self._launch.serve.max_connections))
+        gateway = self._gateway = Gateway(
+            pool, self._limits(self._launch.serve.max_connections), warn=self._report.warn
+        )
         began = time.perf_counter()
         pool.start()
         try:
@@ -166,6 +181,7 @@ class Service:
             if self._stops:
                 raise Stopped("stopped by a signal before the service was ready")
             self._report.add_seconds(self._start_seconds(time.perf_counter() - began))
+            gateway.limits = self._fitted(gateway.limits, allowed, taken + pool.slots_each * self._launch.serve.workers)
             await gateway.listen(self._socket)
             self._become_ready()
             await self._until(lambda: False)
@@ -279,6 +295,20 @@ class Service:
     def _limits(self, connections: int, body: int = 0) -> HttpLimits:
         serve = self._launch.serve
         return HttpLimits(connections, body or serve.max_body_bytes, serve.read_timeout_s, serve.keep_alive_s)
+
+    def _fitted(self, limits: HttpLimits, allowed: int, taken: int) -> HttpLimits:
+        """Return the limits lowered to what the limit on open files leaves, with a warning when that is less."""
+        serve = self._launch.serve
+        taken += 2 * serve.workers + self._admin_files + KEPT_FILES  # a worker has a listener and its answer's file
+        fitted = fit(limits, allowed, taken, serve.max_inflight)
+        most = fitted.max_connections
+        if most < limits.max_connections:
+            self._report.warn(
+                f"at most {counted(most, 'connection')}, not {limits.max_connections} (serve.max_connections): this "
+                f"process may open {allowed} files (ulimit -n), and workers, bodies and the second port need their "
+                "share; raise that limit, or set serve.max_connections lower"
+            )
+        return fitted
 
     def _scrape(self) -> bytes:
         connections = len(self._gateway.connections) if self._gateway else 0

@@ -211,6 +211,7 @@ class Slot:
         self._kept: Optional[AnswerFile] = None  # the last file that came, for the worker to write again
         self._is_offered = False
         self._is_broken = False  # nothing that it says counts any more
+        self._has_lost_file = False  # one came when this process could open no more
         self.resume()
 
     def begin(self, call: Call, event: Mapping[str, Any], file: Optional[int]) -> None:
@@ -276,9 +277,7 @@ class Slot:
             os.close(fd)
         self._files.clear()
         self._out.clear()
-        if self._kept:
-            self._kept.drop()
-            self._kept = None
+        self._drop_kept()
         if self._on_answer:
             self._on_answer(b"")
 
@@ -288,11 +287,12 @@ class Slot:
     def _read(self) -> bool:
         """Take what is there; False when there is nothing more, now or ever."""
         try:
-            data, ancillary, _, _ = self._peer.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            data, ancillary, flags, _ = self._peer.recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            data, ancillary = b"", []
+            data, ancillary, flags = b"", [], 0
+        self._has_lost_file = self._has_lost_file or bool(flags & socket.MSG_CTRUNC)
         for level, kind, raw in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._files += array.array("i", raw[: len(raw) - len(raw) % DESCRIPTOR])
@@ -325,7 +325,7 @@ class Slot:
             self.worker.started(payload)
         elif self._on_answer and kind == protocol.REPLY:
             answer, self._on_answer = self._on_answer, None
-            answer(native.check_reply(unpack(payload))[3] or self._read_file())
+            answer(native.check_reply(unpack(payload))[3] or self._take_file(0).read(0, READ_BYTES))
         elif call is None:
             raise ProtocolError(f"a message {kind!r} that nobody asked for")
         elif self._is_begun and kind == native.CHUNK:
@@ -347,6 +347,11 @@ class Slot:
         if body is not None:
             call.whole(status, content_type, headers, body, None)
             return
+        if self._has_lost_file and not self._files:  # its worker keeps that one now, and not what is here
+            self._has_lost_file = False
+            self._drop_kept()
+            call.fail(503, "the host has too many files open to take the function's answer", may_retry=True)
+            return
         file = self._take_file(size)
         call.whole(status, content_type, headers, b"", (file, size))
         if file is not self._kept:
@@ -365,8 +370,7 @@ class Slot:
         if self._files:
             file = AnswerFile(self._take_descriptor())
             if size <= native.KEPT_BYTES and len(self.worker.slots) == 1:  # one for each worker, not for each socket
-                if self._kept:
-                    self._kept.drop()
+                self._drop_kept()
                 self._kept = file
         else:
             file = cast("AnswerFile", self._kept)
@@ -376,15 +380,17 @@ class Slot:
             raise ProtocolError(f"the file of the worker's reply has not the {size} bytes that it names")
         return file
 
+    def _drop_kept(self) -> None:
+        if self._kept:
+            self._kept.drop()
+            self._kept = None
+
     def _take_descriptor(self) -> int:
         fd = self._files.pop(0)
         if not stat.S_ISREG(os.fstat(fd).st_mode):  # reading any other could wait for ever
             os.close(fd)
             raise ProtocolError("the file of the worker's reply is no regular file")
         return fd
-
-    def _read_file(self) -> bytes:
-        return self._take_file(0).read(0, READ_BYTES)
 
     def _free(self) -> None:
         """Take note that the call is answered; a file that came and was not named is none of its answer."""

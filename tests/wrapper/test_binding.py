@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import enum
 import functools
-from types import SimpleNamespace
-from typing import Any, Optional
+import json
+from typing import Any, List, Optional  # noqa: UP035 - users write them
+from urllib.parse import urlencode
 
 import pytest
 
 from nuwrap_runtime import Dataitem, handler
 from nuwrap_runtime.errors import InitError, InputsError
 from nuwrap_runtime.worker.binding import Unprocessable, describe, init_arguments, plan_binding
+from nuwrap_runtime.worker.event import Event
 from nuwrap_runtime.worker.spec import WorkerSpec
 
 INJECTED = {"project": "PROJECT", "run": "RUN", "context": "CONTEXT", "event": "EVENT"}
@@ -33,8 +35,12 @@ def service(**spec: Any) -> WorkerSpec:
     return WorkerSpec(root="/src", handler="main:f", mode="event", **spec)
 
 
-def request(body: Any = None, content_type: str = "application/json", **query: str) -> SimpleNamespace:
-    return SimpleNamespace(body=body, fields=query, content_type=content_type)
+def request(body: Any = None, content_type: str = "application/json", **query: Any) -> Event:
+    """Return the event of a request; a query's list is a name that is given once per item."""
+    pairs = [(name, one) for name, value in query.items() for one in (value if isinstance(value, list) else [value])]
+    content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    target = "/?" + urlencode(pairs)
+    return Event({"body": content, "fields": dict(pairs), "content_type": content_type, "url": target})
 
 
 def call(function: Any, spec: WorkerSpec, event: Any = None) -> Any:
@@ -92,6 +98,9 @@ def nuclio_swapped(event, context): ...
 def nuclio_annotated(c: Context, e): ...
 def nuclio_text(c: Context, e: nuclio_sdk.Event): ...  # noqa: F821 - resolved by its name alone
 def two_contexts(context, c: Context): ...
+def nuclio_aliases(ctx, ev): ...
+def nuclio_unused(evt, _ctx): ...
+def annotated_aliases(ctx: str, ev: int): ...
 def nuclio_optional(ctx, event, project=None): ...
 
 
@@ -105,6 +114,11 @@ def nuclio_optional(ctx, event, project=None): ...
         (nuclio_annotated, ("context", "event")),
         (nuclio_text, ("context", "event")),
         (nuclio_optional, ("context", "event")),
+        (nuclio_aliases, ("context", "event")),
+        (nuclio_unused, ("event", "context")),
+        (annotated_aliases, ()),
+        (lambda ctx, n: None, ()),
+        (lambda ev, evt: None, ()),
         (two_contexts, ()),
         (lambda context, x, y: None, ()),
         (lambda context, project: None, ()),
@@ -174,7 +188,15 @@ def test_other_body_keys_are_ignored_unless_the_function_takes_any() -> None:
     [
         (request({"n": "x"}), "n", "'x' is not a whole number"),
         (request({}), "n", "is missing"),
-        (request([1]), "n", "no JSON object"),
+        (request([1]), "body", "is a list; an object is needed, whose keys are the function's arguments"),
+        (request([]), "body", "is a list; an object is needed"),
+        (request("x"), "body", "is text; an object"),
+        (request(0), "body", "is a number; an object"),
+        (request(False), "body", "is false; an object"),
+        (request(b'{"n": '), "body", "sent as application/json and is no JSON: Expecting value at line 1, column 7"),
+        (request(b'{"n": 1'), "body", "no JSON: Expecting ',' delimiter at line 1, column 8"),
+        (request(b'{"n": "\xff"}'), "body", "no JSON: the byte at position 7 is no utf-8"),
+        (request(b"[" * 100_000), "body", "no JSON: it is nested too deeply"),
         (request(b"n=1", "text/plain"), "n", "content type: text/plain"),
         (request(None, n="1.5"), "n", "'1.5' is not a whole number"),
         (request({"n": 1, "limit": 3}), "limit", "fixed by this run"),
@@ -189,6 +211,60 @@ def test_a_request_that_does_not_fit_names_its_field(event: Any, field: str, tex
     with pytest.raises(Unprocessable, match=f"^{field}: .*{text}") as caught:
         binding.arguments(INJECTED, {"limit": 5}, event)
     assert caught.value.field == field
+
+
+def test_a_body_is_checked_although_every_name_has_a_default() -> None:
+    binding = plan_binding(lambda n=1: n, service())
+    for body in (b'{"n": ', [1]):
+        with pytest.raises(Unprocessable, match=r"^body: "):
+            binding.arguments(INJECTED, {}, request(body))
+
+
+@pytest.mark.parametrize("body", [b'{"n": ', [1], "x"], ids=repr)
+def test_a_function_that_takes_nothing_of_a_request_may_get_any_body(body: Any) -> None:
+    assert call(lambda event: event, service(), request(body)) == "EVENT"
+    assert call(lambda ctx, event: event, service(), request(body)) == "EVENT"
+    assert call(lambda limit: limit, service(parameters={"limit": 2}), request(body)) == 2
+
+
+def test_a_function_that_takes_the_event_reads_other_json_itself() -> None:
+    assert call(lambda event, n=1: (event, n), service(), request([1], n="2")) == ("EVENT", "2")
+
+    def f(event, n: int): ...
+
+    binding = plan_binding(f, service())
+    with pytest.raises(Unprocessable, match=r"^n: is missing; .*this body is a list; an object is needed"):
+        binding.arguments(INJECTED, {}, request([1]))
+    with pytest.raises(Unprocessable, match=r"^body: .* no JSON"):
+        binding.arguments(INJECTED, {}, request(b"{"))
+
+
+def test_an_empty_body_and_null_are_no_body() -> None:
+    for body in (b"", b"null", None):
+        assert call(lambda n=1: n, service(), request(body)) == 1
+
+
+def test_a_list_takes_every_value_of_a_repeated_query_argument() -> None:
+    def f(tags: List[str], page_ids: Optional[List[int]] = None, one: str = "") -> Any:
+        return tags, page_ids, one
+
+    event = request(None, **{"tags": ["a", "b,c"], "page-ids": ["1", "2"], "one": ["x", "y"]})
+    assert call(f, service(), event) == (["a", "b,c"], [1, 2], "y")
+    assert call(f, service(), request(None, tags="a,b")) == (["a", "b"], None, "")
+    assert call(f, service(), request({"tags": ["body"]}, tags=["a", "b"])) == (["body"], None, "")
+
+
+def test_without_an_address_a_repeated_query_argument_is_its_last() -> None:
+    event = Event({"fields": {"tags": "b"}, "url": ""})  # as the Nuclio processor sends it
+    assert call(lambda tags: tags, service(), event) == "b"
+
+
+def test_a_body_that_is_no_json_is_bytes_for_context_and_event_and_nothing_is_printed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    event = request(b'{"n": ')
+    assert event.body == b'{"n": '
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_request_cannot_send_reserved_or_fixed_names_into_keyword_arguments() -> None:

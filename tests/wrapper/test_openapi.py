@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any
+from typing import Any, List, Optional, Union  # noqa: UP035 - users write them
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,9 +14,23 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from nuwrap_runtime.host.service.docs_page import docs_page
 from nuwrap_runtime.host.service.openapi import clean_schema, example, is_flat, openapi_document
 from nuwrap_runtime.schema import faults
+from nuwrap_runtime.worker.schemas import schema_of
 
 WHOLE = {"type": "integer"}
 NAMES = {"name": "f", "kind": "sync", "binding": "names"}
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Optional[float] = None
+    tags: List[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Line:
+    start: Point
+    rest: Optional[Line] = None
 
 
 def document(description: dict[str, Any], **changes: str) -> dict[str, Any]:
@@ -208,6 +223,37 @@ def test_a_schema_without_end_is_cut() -> None:
     for _ in range(5000):
         deep = {"type": "array", "items": deep}
     assert len(json.dumps(clean_schema(deep))) < 1000
+
+
+POINT = {
+    "type": "object",
+    "properties": {
+        "x": {"type": "integer"},
+        "y": {"anyOf": [{"type": "number"}, {"type": "null"}], "default": None},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["x"],
+}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "schema"),
+    [
+        (Point, POINT),
+        (Optional[Point], {"anyOf": [POINT, {"type": "null"}]}),
+        (List[Point], {"type": "array", "items": POINT}),
+        (Union[int, str], {"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+    ],
+    ids=str,
+)
+def test_a_dataclass_is_an_object_with_its_fields(annotation: Any, schema: Any) -> None:
+    assert schema_of(annotation) == schema
+    assert clean_schema(schema) == schema
+
+
+def test_a_dataclass_that_holds_itself_is_any_object_there() -> None:
+    rest = {"anyOf": [{"type": "object"}, {"type": "null"}], "default": None}
+    assert schema_of(Line)["properties"] == {"start": POINT, "rest": rest}
 
 
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=6)

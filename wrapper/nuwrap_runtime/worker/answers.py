@@ -27,8 +27,11 @@ class Encoder:
         return [(native.encode_message(protocol.REPLY, self._pack([200, content_type, {}, body, len(body)])), -1)]
 
     def reply(self, reply: Reply) -> list[Piece]:
-        """Return the messages of a whole answer. Raises what its headers' `__str__` raise, ValueError when too long."""
-        fields = native.reply_fields(reply)
+        """Return the messages of a whole answer. Raises ReplyError, and what its headers' `__str__` raise."""
+        try:
+            fields = native.reply_fields(reply)
+        except UnicodeEncodeError:
+            raise replies.ReplyError("text with half a character (a lone surrogate); return bytes") from None
         body = fields[3]
         if len(body) <= native.INLINE_BYTES:
             return [(self._message(protocol.REPLY, fields), -1)]
@@ -61,7 +64,7 @@ class Encoder:
     def _message(self, kind: bytes, fields: list[Any]) -> bytes:
         payload = self._pack(fields)
         if len(payload) >= native.MESSAGE_BYTES:
-            raise ValueError(f"the answer's headers have {len(payload)} bytes; allowed: {native.MESSAGE_BYTES}")
+            raise replies.ReplyError(f"the answer's headers have {len(payload)} bytes; allowed: {native.MESSAGE_BYTES}")
         return native.encode_message(kind, payload)
 
 

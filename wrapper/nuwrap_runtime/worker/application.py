@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
 
-from nuwrap_runtime.worker import binding, loader
+from nuwrap_runtime.decorator import declared_outputs
+from nuwrap_runtime.worker import binding, files, loader, replies
 from nuwrap_runtime.worker.calls import Caller
 from nuwrap_runtime.worker.context import Context, Logger
 from nuwrap_runtime.worker.event import Event, TriggerInfo
@@ -37,6 +38,7 @@ class Application:
         self._init: Optional[Callable[..., Any]] = None
         self._binding: Optional[binding.Binding] = None
         self._values: dict[str, Any] = {}
+        self.returns = replies.NUCLIO
         self._is_plain = False  # called as plain Nuclio calls it, with nothing to bind
         self._entities: Optional[tuple[Project, Run]] = None
 
@@ -77,7 +79,15 @@ class Application:
         if spec.inputs:
             project = self.find_entities()[0]
             self._values.update((name, project.entity(key)) for name, key in spec.inputs.items())
+        self.returns = self._plan_returns(is_named=not self._binding.leading)
         self._is_plain = self._binding.leading == ("context", "event") and not self._binding.slots and not self._values
+
+    def _plan_returns(self, *, is_named: bool) -> replies.Returns:
+        """Return what decides how values are sent; names that Nuclio does not know change nothing of its replies."""
+        if not is_named:
+            return replies.NUCLIO
+        names = [one if isinstance(one, str) else str(one["name"]) for one in declared_outputs(self.function)]
+        return replies.Returns(is_named, tuple(names), files.own_folders(self.spec.root))
 
     def _load_init(self) -> Optional[Callable[..., Any]]:
         """Return `init_function`, else plain Nuclio's `init_context` beside the handler, when there is one."""

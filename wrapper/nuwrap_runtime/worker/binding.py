@@ -13,10 +13,13 @@ from typing import Any, Callable, Optional
 
 from nuwrap_runtime.errors import InitError, InputsError
 from nuwrap_runtime.worker.annotations import annotation_name, is_beyond_json, resolve
-from nuwrap_runtime.worker.convert import convert
+from nuwrap_runtime.worker.convert import convert, takes_list
+from nuwrap_runtime.worker.event import repeated_fields
 from nuwrap_runtime.worker.spec import WorkerSpec
 
 RESERVED = ("project", "run", "context", "event")
+
+_ALIASES = {"ctx": "context", "context": "context", "ev": "event", "evt": "event", "event": "event"}
 
 _EMPTY = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -83,8 +86,7 @@ class Binding:
         return tuple(only[: last + 1])
 
     def _from_event(self, given: Mapping[str, Any], event: Any) -> dict[str, Any]:
-        body = event.body if isinstance(event.body, dict) else {}
-        query = {str(key).replace("-", "_"): value for key, value in (event.fields or {}).items()}
+        body, query = self._sources(given, event)
         self._refuse_override(given, body, query)
         found = {}
         for slot in self.slots:
@@ -93,10 +95,27 @@ class Binding:
             if slot.name in body:
                 found[slot.name] = _fit(slot.name, body[slot.name], slot.annotation, from_query=False)
             elif slot.name in query:
-                found[slot.name] = _fit(slot.name, query[slot.name], slot.annotation, from_query=True)
+                value = _every(event, slot.name, query[slot.name]) if takes_list(slot.annotation) else query[slot.name]
+                found[slot.name] = _fit(slot.name, value, slot.annotation, from_query=True)
             elif slot.default is _EMPTY:
                 raise Unprocessable(slot.name, _missing(event))
         return {**self._others(body, query), **found}
+
+    def _sources(self, given: Mapping[str, Any], event: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the body's keys and the query's. Raises Unprocessable for a body that should have keys and has none.
+
+        A function that takes nothing of a request may get any body; one that takes the event, too, any that is JSON.
+        """
+        query = {str(key).replace("-", "_"): value for key, value in (event.fields or {}).items()}
+        if isinstance(event.body, dict):
+            return event.body, query
+        if self.has_any or any(slot.name not in given for slot in self.slots):
+            if event.body_fault:
+                raise Unprocessable("body", f"is sent as application/json and is no JSON: {event.body_fault}")
+            is_other = event.body is not None and not isinstance(event.body, (bytes, bytearray))
+            if is_other and "event" not in given:
+                raise Unprocessable("body", f"is {_json_kind(event.body)}; {_OBJECT}")
+        return {}, query
 
     def _others(self, body: Mapping[str, Any], query: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `**kwargs` takes: the keys that no parameter has."""
@@ -177,12 +196,24 @@ def _leading(parameters: list[inspect.Parameter], spec: WorkerSpec) -> tuple[str
     if None not in roles:
         return tuple(str(role) for role in roles) if roles[0] != roles[1] else ()
     known = roles[0] or roles[1]
+    if known is None:
+        return _by_alias(required, spec)
     other = required[roles.index(None)]
-    is_free = other.annotation is _EMPTY and other.name not in {*RESERVED, *spec.inputs, *spec.parameters}
-    if known is None or not is_free:
+    if other.name in RESERVED or not _is_free(other, spec):
         return ()
     missing = "event" if known == "context" else "context"
     return (known, missing) if roles[0] else (missing, known)
+
+
+def _by_alias(required: list[inspect.Parameter], spec: WorkerSpec) -> tuple[str, ...]:
+    """Return the roles of two such as `ctx, ev`; one of these names alone, beside another, may be anything."""
+    roles = tuple(_ALIASES.get(one.name.strip("_"), "") for one in required if _is_free(one, spec))
+    return roles if sorted(roles) == ["context", "event"] else ()
+
+
+def _is_free(parameter: inspect.Parameter, spec: WorkerSpec) -> bool:
+    """Tell whether neither an annotation nor the run says what the parameter is."""
+    return parameter.annotation is _EMPTY and parameter.name not in {*spec.inputs, *spec.parameters}
 
 
 def _role(parameter: inspect.Parameter) -> Optional[str]:
@@ -252,11 +283,28 @@ def _fit(name: str, value: Any, annotation: Any, *, from_query: bool) -> Any:
         raise Unprocessable(name, str(exc)) from exc
 
 
+def _every(event: Any, name: str, value: Any) -> Any:
+    """Return all values of the query's argument where it is given more than once, else the one."""
+    every = [one for key, values in repeated_fields(event).items() if key.replace("-", "_") == name for one in values]
+    return every or value
+
+
+_OBJECT = "an object is needed, whose keys are the function's arguments"
+
+
+def _json_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    kinds = ((str, "text"), (list, "a list"), ((int, float), "a number"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
+
+
 def _missing(event: Any) -> str:
     text = "is missing; send it as a key of a JSON body or in the query"
     if event.body and not isinstance(event.body, dict):
-        kind = event.content_type or "none"
-        return f"{text} (this body is no JSON object, or is not sent as application/json; its content type: {kind})"
+        if not isinstance(event.body, (bytes, bytearray)):
+            return f"{text} (this body is {_json_kind(event.body)}; {_OBJECT})"
+        return f"{text} (this body is not sent as application/json; its content type: {event.content_type or 'none'})"
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import json
 import math
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Callable, Literal, Union, get_args, get_origin
 
 from nuwrap_runtime.schema import show
+from nuwrap_runtime.worker.annotations import resolve
 
 UNIONS = (Union, getattr(types, "UnionType", Union))  # `int | None` is one from Python 3.10 on
 LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
@@ -23,7 +25,8 @@ _DIGITS = frozenset("0123456789")
 def convert(value: Any, annotation: Any, *, from_query: bool) -> Any:
     """Return the value as the annotation's type; as it came, when the annotation is none that we know.
 
-    `value` is JSON, or text when `from_query`. JSON is not bent: the string "3" is no int there.
+    `value` is JSON; when `from_query` text, or a list of texts where a name was given more than once. JSON is not
+    bent: the string "3" is no int there.
     Raises ValueError with what was found and what is allowed.
     """
     annotation = bare(annotation)
@@ -52,6 +55,13 @@ def bare(annotation: Any) -> Any:
             return annotation
 
 
+def takes_list(annotation: Any) -> bool:
+    """Tell whether the annotation is a list's, or a union with one."""
+    annotation = bare(annotation)
+    origin = get_origin(annotation) or annotation
+    return any(takes_list(one) for one in get_args(annotation)) if origin in UNIONS else origin in LISTS
+
+
 def _to_class(value: Any, kind: Any, *, from_query: bool) -> Any:
     if not isinstance(kind, type):
         return _expect(value, value is None, "null") if kind is None else value
@@ -65,7 +75,35 @@ def _to_class(value: Any, kind: Any, *, from_query: bool) -> Any:
     datetime = sys.modules.get("datetime")  # an annotation of its classes can only be there when it is loaded
     if datetime is not None and kind in (datetime.datetime, datetime.date, datetime.time):
         return _to_moment(value, kind)
-    return value
+    return _to_dataclass(value, kind, from_query=from_query) if is_dataclass(kind) else value
+
+
+def is_dataclass(kind: Any) -> bool:
+    """Tell whether it is a class that `dataclasses` made, without importing that."""
+    return isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")
+
+
+@functools.cache
+def fields_of(kind: Any) -> tuple[inspect.Parameter, ...]:
+    """Return what makes an instance of the dataclass, as parameters whose annotations are types; `Any` for no type."""
+    hints = resolve(kind)
+    given = inspect.signature(kind).parameters.values()
+    named = [one for one in given if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    return tuple(one.replace(annotation=hints.get(one.name, Any)) for one in named)
+
+
+def _to_dataclass(value: Any, kind: Any, *, from_query: bool) -> Any:
+    """Return an instance; its own checks' ValueError counts as a value that does not fit."""
+    if from_query and isinstance(value, str):
+        value = _parse_json(value, "a JSON object")
+    _expect(value, isinstance(value, dict), "an object")
+    given = {}
+    for one in fields_of(kind):
+        if one.name in value:
+            given[one.name] = _inside(repr(one.name), value[one.name], one.annotation, from_query=False)
+        elif one.default is one.empty:
+            raise ValueError(f"{one.name!r} is missing")
+    return kind(**given)
 
 
 def is_enum(kind: Any) -> bool:
@@ -81,8 +119,25 @@ def _members(kind: Any) -> list[tuple[Any, Any]]:
 
 def _expect(value: Any, fits: bool, allowed: str) -> Any:  # noqa: FBT001 - reads as "expect value to fit"
     if not fits:
-        raise ValueError(f"{show(value)} is not {allowed}")
+        raise ValueError(f"{_shown(value)} is not {allowed}")
     return value
+
+
+def _expect_json(value: Any, fits: bool, allowed: str) -> Any:  # noqa: FBT001 - the same
+    if not fits and isinstance(value, str):
+        raise ValueError(f"{show(value)} is not {allowed} but text; JSON has {allowed} without quotes")
+    return _expect(value, fits, allowed)
+
+
+def _shown(value: Any) -> str:
+    """Return the value as its sender spelled it, in JSON; text in single quotes, as messages have it."""
+    if isinstance(value, str):
+        return show(value)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return show(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _text_int(text: str) -> int:
@@ -95,7 +150,7 @@ def _text_int(text: str) -> int:
 def _json_int(value: Any) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:  # JSON has one kind of number
         return int(value)
-    return int(_expect(value, isinstance(value, int) and not isinstance(value, bool), "a whole number"))
+    return int(_expect_json(value, isinstance(value, int) and not isinstance(value, bool), "a whole number"))
 
 
 def _text_float(text: str) -> float:
@@ -107,11 +162,11 @@ def _text_float(text: str) -> float:
 
 
 def _json_float(value: Any) -> float:
-    _expect(value, isinstance(value, (int, float)) and not isinstance(value, bool), "a number")
+    _expect_json(value, isinstance(value, (int, float)) and not isinstance(value, bool), "a number")
     try:
         return float(value)
     except OverflowError as exc:
-        raise ValueError(f"{show(value)} is too large for a float") from exc
+        raise ValueError(f"{_shown(value)} is too large for a float") from exc
 
 
 def _text_bool(text: str) -> bool:
@@ -121,7 +176,7 @@ def _text_bool(text: str) -> bool:
 
 
 def _json_bool(value: Any) -> bool:
-    return bool(_expect(value, isinstance(value, bool), "true or false"))
+    return bool(_expect_json(value, isinstance(value, bool), "true or false"))
 
 
 def _json_str(value: Any) -> str:
@@ -160,7 +215,7 @@ def _to_choice(value: Any, choices: list[tuple[Any, Any]], *, from_query: bool) 
         if same or (from_query and not isinstance(key, str) and _text_of(key) == value):
             return choice
     allowed = ", ".join(dict.fromkeys(_text_of(key) for key, _ in choices))
-    raise ValueError(f"{show(value)} is none of {allowed}")
+    raise ValueError(f"{_shown(value)} is none of {allowed}")
 
 
 def _text_of(choice: Any) -> str:

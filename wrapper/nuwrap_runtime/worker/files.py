@@ -190,6 +190,17 @@ def suffix_of(path: str) -> str:
     return suffix if suffix.isascii() and suffix.isalnum() and len(suffix) <= 10 else "bin"
 
 
+def own_folders(root: str) -> dict[str, str]:
+    """Return the folders that a returned file may lie in, by what people call them."""
+    tempfile = sys.modules.get("tempfile")  # not imported for it when the user's code does not use it
+    temporary = str(tempfile.gettempdir()) if tempfile else os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - the default of all
+    return {
+        "the source root": root,
+        "the temporary folder": temporary,
+        "the work folder": os.environ.get("NUWRAP_WORK", ""),
+    }
+
+
 def check_inside(value: Any, allowed: Mapping[str, str], name: str) -> str:
     """Return the file's real path when it lies in one of the folders (`{"the source root": "/…"}`).
 

@@ -50,7 +50,9 @@ def _answer_event(application: Application, event: Event) -> protocol.Reply:
     try:
         value = application.call(event)
         stream = find_stream(value)
-        return replies.to_reply(value, request) if stream is None else _join(application, stream, request)
+        if stream is not None:
+            return _join(application, stream, request)
+        return replies.to_reply(value, request, application.returns)
     except binding.Unprocessable as exc:
         return replies.error_reply(422, str(exc), request)
     except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included

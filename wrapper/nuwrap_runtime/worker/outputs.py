@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
@@ -75,10 +74,8 @@ class OutputWriter:
         self._project = project
         self._warn = warn
         self._allowed = {
-            "the source root": root,
+            **files.own_folders(root),
             "the outputs folder": folder,
-            "the temporary folder": _temporary_folder(),
-            "the work folder": os.environ.get("NUWRAP_WORK", ""),
         }
         check_writable(folder)
         self._files = files.FileWriter(folder, warn)
@@ -194,12 +191,6 @@ def _with_kind(output: Mapping[str, Any]) -> _Named:
 def _is_later_default(name: str, index: int, count: int) -> bool:
     number = name[7:] if name.startswith("output_") else ""
     return number.isdecimal() and str(int(number)) == number and int(number) >= count and int(number) != index
-
-
-def _temporary_folder() -> str:
-    """Return where temporary files go, without tempfile's import when the user's code does not use it."""
-    tempfile = sys.modules.get("tempfile")
-    return str(tempfile.gettempdir()) if tempfile else os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - the default of all
 
 
 def _check_size(results: Mapping[str, Any]) -> None:

@@ -130,7 +130,7 @@ def refusal(value: Any, *, is_inside: bool) -> str:
     """Return why the value is no result and how to return it."""
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    how = _how(value, kind)
+    how = way_out(value)
     if is_inside and (form_of(value) or is_entity(value)):
         how = "return it as an item of its own, beside the others in a tuple"
     return f"{name} cannot be returned as it is; {how or _ANYTHING}"
@@ -163,7 +163,9 @@ _BY_NAME = {
 }
 
 
-def _how(value: Any, kind: type) -> Optional[str]:
+def way_out(value: Any) -> Optional[str]:
+    """Return how to return a value of this type instead, None when we know no way."""
+    kind = type(value)
     if kind.__name__ in _BY_NAME:
         return _BY_NAME[kind.__name__]
     if hasattr(kind, "__dataclass_fields__"):

@@ -53,19 +53,36 @@ def describe_service(function: Callable[..., Any], spec: WorkerSpec) -> dict[str
     }
 
 
-def schema_of(annotation: Any) -> Schema:
-    """Return the JSON Schema of what the annotation takes; {} for one that we know nothing of."""
+def schema_of(annotation: Any, above: tuple[Any, ...] = ()) -> Schema:
+    """Return the JSON Schema of what the annotation takes; {} for one that we know nothing of.
+
+    `above` are the dataclasses around it: one that holds itself is any object there.
+    """
     annotation = convert.bare(annotation)
     origin, members = get_origin(annotation) or annotation, get_args(annotation)
     if origin in convert.UNIONS:
-        return _any_of([schema_of(one) for one in members])
+        return _any_of([schema_of(one, above) for one in members])
     if origin is Literal:
         return _choices([_plain(one) for one in members])
     if origin in convert.LISTS:
-        return {"type": "array", **({"items": schema_of(members[0])} if members else {})}
+        return {"type": "array", **({"items": schema_of(members[0], above)} if members else {})}
     if origin in convert.DICTS:
-        return {"type": "object", **({"additionalProperties": schema_of(members[1])} if len(members) == 2 else {})}
+        inner = {"additionalProperties": schema_of(members[1], above)} if len(members) == 2 else {}
+        return {"type": "object", **inner}
+    if convert.is_dataclass(origin):
+        return {"type": "object"} if origin in above else _members_schema(origin, (*above, origin))
     return _class_schema(origin)
+
+
+def _members_schema(kind: Any, above: tuple[Any, ...]) -> Schema:
+    found: Schema = {"type": "object", "properties": {}}
+    required = []
+    for one in convert.fields_of(kind):
+        schema = schema_of(one.annotation, above)
+        default = _NO_DEFAULT if one.default is one.empty else _plain(one.default)
+        found["properties"][one.name] = schema if default is _NO_DEFAULT else {**schema, "default": default}
+        required += [one.name] if one.default is one.empty else []
+    return {**found, "required": required} if required else found
 
 
 def _class_schema(kind: Any) -> Schema:

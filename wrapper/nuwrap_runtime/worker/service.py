@@ -70,7 +70,7 @@ class Answers:
             return self.encoder.plain(value)
         if kind is str:
             return self.encoder.plain(value.encode("utf-8", "surrogateescape"))
-        return self.encoder.reply(replies.to_reply(value, request))
+        return self.encoder.reply(replies.to_reply(value, request, self.application.returns))
 
     def log(self, exc: BaseException) -> None:
         """Log what the user's code raised."""

@@ -54,18 +54,31 @@ def print_traceback(exc: BaseException) -> None:
 
 
 def traceback_text(exc: BaseException) -> str:
-    """Return the traceback as Python prints it, without our frames. A `__str__` of the user's may raise anything."""
+    """Return the traceback as Python prints it, without our frames; an error that we found is its text alone.
+
+    A `__str__` of the user's may raise anything.
+    """
+    if _is_finding(exc):
+        return f"{_message(exc)}\n"
     shown = None if isinstance(exc, SyntaxError) and _is_all_ours(exc) else user_part(exc.__traceback__)
     return "".join(traceback.format_exception(type(exc), exc, shown))
 
 
 def log_exception(logger: Logger, exc: BaseException) -> None:
-    """Log the exception as one record: its type and text, and the traceback as a field."""
+    """Log the exception as one record: its type and text, and the traceback as a field; what we found, its text."""
+    if _is_finding(exc):
+        logger.error(_message(exc))
+        return
     try:
         text = traceback_text(exc)
     except Exception:  # noqa: BLE001 - see traceback_text
         text = ""
     logger.error_with(f"{_type_name(exc)}: {_message(exc)}", traceback=text)
+
+
+def _is_finding(exc: BaseException) -> bool:
+    """Tell whether we raised it ourselves, about what the user's code gave: no frame of his, none that helps him."""
+    return type(exc).__module__.partition(".")[0] == "nuwrap_runtime" and _is_all_ours(exc)
 
 
 def _is_all_ours(exc: BaseException) -> bool:

@@ -238,7 +238,7 @@ def clean_schema(schema: Any, depth: int = 0) -> dict[str, Any]:
     for word, value in schema.items():
         clean = _WORDS.get(word) if isinstance(word, str) else None
         cleaned = clean(value, depth + 1) if clean else None
-        if cleaned is not None:
+        if cleaned is not None or (word == "default" and value is None):
             found[word] = cleaned
     if "default" in found and not fits(found["default"], found):
         del found["default"]

@@ -206,7 +206,9 @@ def test_a_function_that_cannot_start_ends_the_service_with_one_message(
     write_function(tmp_path, **fields)
     done = run_nuwrap("serve", ".", "--port", "0", "--admin-port", "0")
     assert done.returncode == code, done.stderr
-    assert len([line for line in done.stderr.splitlines() if "nuwrap" in line and said in line]) == 1, done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("nuwrap") and said in line]) == 1, (
+        done.stderr
+    )
 
 
 def test_the_first_stop_lets_a_request_end_and_a_second_does_not(tmp_path: Path) -> None:

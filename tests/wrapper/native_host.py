@@ -74,6 +74,9 @@ class Socket:
             os.close(one)
 
 
+_LOGS = (protocol.LOG, native.STRAY)
+
+
 class NativeHost:
     """One worker and the host's ends of its sockets. Use as a context manager: nothing is left running."""
 
@@ -221,7 +224,7 @@ class NativeHost:
     def logs(self, *, of: Optional[int] = None) -> list[dict[str, Any]]:
         """Return the log records that came so far, of one socket or of all; what tells the phase only of one."""
         sockets = self.sockets if of is None else [self.sockets[of]]
-        found = [json.loads(payload) for one in sockets for kind, payload in one.messages if kind == protocol.LOG]
+        found = [json.loads(payload) for one in sockets for kind, payload in one.messages if kind in _LOGS]
         return [one for one in found if of is not None or "nuwrap_phase" not in one["with"]]
 
     def answers_count(self) -> int:

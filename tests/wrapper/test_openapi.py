@@ -146,7 +146,7 @@ def test_a_generator_answers_with_a_stream(kind: str) -> None:
 def test_errors_have_the_form_that_the_service_gives_them() -> None:
     made = document(NAMES)
     statuses = list(made["paths"]["/"]["post"]["responses"])
-    assert statuses == ["200", "422", "429", "500", "502", "503", "504"]
+    assert statuses == ["200", "400", "408", "413", "422", "429", "500", "502", "503", "504"]
     assert made["components"]["schemas"]["Error"]["required"] == ["error", "request_id"]
     waits = [name for name, one in made["components"]["responses"].items() if "Retry-After" in one["headers"]]
     assert waits == ["TooMany", "Unavailable"]

@@ -13,10 +13,17 @@ EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
 
 @dataclass(frozen=True)
 class WorkerEnded(Exception):
-    """The worker ended without the answer that was waited for."""
+    """The worker ended without the answer that was waited for; `traceback` is the user's code's, if it told one."""
 
     failure: Failure
     exit_code: int
+    traceback: str = ""
+
+    @property
+    def told(self) -> str:
+        """Return type and message, and below them the traceback."""
+        text = f"{self.failure.type}: {self.failure.message}"
+        return f"{text}\n{self.traceback.rstrip()}" if self.traceback else text
 
 
 def lost(phase: str) -> WorkerEnded:

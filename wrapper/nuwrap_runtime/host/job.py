@@ -59,36 +59,51 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     except Exception as exc:  # noqa: BLE001 - a fault of ours, or what the user's code made of our files: a result all the same
         report.error(f"{report.phase}: {traceback.format_exc()}")
         outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
-    if upload:
-        outcome = _store(upload, _result(launch, outcome, prepared, report, started=started, folder=folder), outcome)
     with undisturbed():
         result = _result(launch, outcome, prepared, report, started=started, folder=folder)
-        is_written = write_result(folder, result, report) and (upload is None or _is_told(upload, report))
+    if upload:
+        result = _store(upload, result)
+    with undisturbed():
+        result = replace(result, finished=datetime_now(), warnings=report.warnings)
+        result = replace(result, seconds={**report.seconds, "total": report.total()})
+        is_written = write_result(folder, result, report)
+        if upload and is_written:
+            result, is_written = _tell(upload, result)
         if is_written:
             report.line("total", report.total(), f"{result.state}, {os.path.join(destination.shown, RESULT)}")
     return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
 
 
-def _store(upload: Upload, result: Result, outcome: Outcome) -> Outcome:
-    """Upload the outputs; return how the run ended, now that this is known too."""
+def _store(upload: Upload, result: Result) -> Result:
+    """Upload the outputs; return the result, now that this is known too."""
     try:
         upload.store_outputs(result)
-    except NuwrapError as exc:
-        kept = f"the outputs are kept in {upload.destination.folder!r}"
-        upload.report.error(f"{exc}; {kept}")
-        if not outcome.exit_code:
-            failure = Failure(exc.phase, type(exc).__name__, f"{exc}; {kept}")
-            return Outcome(exc.exit_code, outcome.document, failure)
-    return outcome
+    except (NuwrapError, OSError) as exc:
+        return _unstored(upload, result, exc)
+    return result
 
 
-def _is_told(upload: Upload, report: Report) -> bool:
+def _tell(upload: Upload, result: Result) -> tuple[Result, bool]:
+    """Upload the result document; return the result, which here says so when that failed, and whether it is there."""
     try:
         upload.store_result()
-    except NuwrapError as exc:
-        report.error(str(exc))
-        return False
-    return True
+    except (NuwrapError, OSError) as exc:
+        failed = _unstored(upload, result, exc)
+        write_result(upload.destination.folder, failed, upload.report)
+        return failed, False
+    return result, True
+
+
+def _unstored(upload: Upload, result: Result, exc: Exception) -> Result:
+    """Tell that something is not at the address; an earlier failure stays the result's."""
+    message = f"{exc}; all is kept in {upload.destination.folder!r}"
+    upload.report.error(message)
+    if result.exit_code:
+        return result
+    known = exc if isinstance(exc, NuwrapError) else OutputsError(str(exc))
+    state = STOPPED if isinstance(exc, Stopped) else ERROR
+    failure = Failure(known.phase, type(known).__name__, message)
+    return replace(result, state=state, exit_code=known.exit_code, failure=failure)
 
 
 def _call(launch: Launch, prepared: Prepared, report: Report) -> Outcome:

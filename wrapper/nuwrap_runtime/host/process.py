@@ -124,6 +124,8 @@ def _watch(watched: _Watched, on_line: Callable[[str], None]) -> Completed:
         timed_out = True
     finally:
         kill_group(process.pid)  # before its leader is reaped, so that the number cannot be another's yet
+        if process.returncode is None:
+            _kill(process.pid)  # a forked one may not lead its group yet
         process.wait()
         watched.pipe.close()
     watched.output.seek(0)

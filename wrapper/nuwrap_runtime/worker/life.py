@@ -121,11 +121,16 @@ def start(application: Application, spec: WorkerSpec, user_paths: list[str], *, 
 def report(application: Application, exc: BaseException) -> int:
     """Tell the host why there will be no start, the reader of the log too; return the exit code."""
     failure = application.failure(exc)
+    more = {}
     if not isinstance(exc, NuwrapError):
-        from nuwrap_runtime.worker.tracebacks import print_traceback
+        from nuwrap_runtime.worker.tracebacks import print_traceback, traceback_text
 
-        print_traceback(exc)
-    application.logger.critical_with(f"{failure.type}: {failure.message}", nuwrap_failure=failure.to_document())
+        if application.spec.reply_form == native.FORM and application.spec.mode == "event":
+            more["traceback"] = traceback_text(exc)  # the host shows it: a service's log may be JSON lines
+        else:
+            print_traceback(exc)
+    told = failure.to_document()
+    application.logger.critical_with(f"{failure.type}: {failure.message}", nuwrap_failure=told, **more)
     return EXIT_CODES.get(failure.phase, 5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket as socket
+import _thread
 import json
 import os
 import struct
@@ -102,6 +103,7 @@ class Link(Connection):
         self._view = memoryview(bytearray(READ_BYTES))
         self._waiting: deque[Any] = deque()
         self._is_open = True
+        self._owner = _thread.get_ident()  # the thread that calls the function
         self.route = self._send_log
 
     def messages(self) -> Iterator[Any]:
@@ -148,7 +150,8 @@ class Link(Connection):
 
     def _send_log(self, record: bytes) -> None:
         if os.getpid() == self._pid:
-            self.send(native.encode_message(protocol.LOG, fitting_record(record)))
+            kind = protocol.LOG if _thread.get_ident() == self._owner else native.STRAY
+            self.send(native.encode_message(kind, fitting_record(record)))
         elif sys.stderr:
             sys.stderr.write(record.decode("ascii") + "\n")
 

@@ -6,7 +6,8 @@ an event as the processor sends it, or one of the two orders below. Worker to ho
 | kind | payload |
 |---|---|
 | `s` | JSON `{"seconds": {…}, "sockets": n}`: started; `n` event sockets are connected, one call each at a time |
-| `l` | JSON, a log record as the processor's |
+| `l` | JSON, a log record as the processor's, of the call under way on this socket |
+| `n` | the same, of no call: logged by a thread or a task of the function's own |
 | `r` | MessagePack `[status, content_type, headers, body, size]`: the whole answer; `body` nil: it is in a file |
 | `c` | MessagePack `[status, content_type, headers, length]`: an answer begins, chunks follow; -1: length unknown |
 | `b` | raw bytes, one chunk |
@@ -33,7 +34,7 @@ KEPT_BYTES = 4 * 1024 * 1024  # of a body whose file both sides keep for the nex
 CHUNK_BYTES = 256 * 1024  # of one `b`; a longer chunk is several
 MESSAGE_BYTES = 4 * 1024 * 1024  # of one message of a worker: what is larger goes in a file, or in chunks
 
-HEAD, CHUNK, END, BROKEN = b"c", b"b", b"e", b"x"
+HEAD, CHUNK, END, BROKEN, STRAY = b"c", b"b", b"e", b"x", b"n"
 
 SIZE = "nuwrap_size"  # of an event whose body is in the file that came with it
 CANCEL = "nuwrap_cancel"  # an order: stop answering the event of this id, nobody waits any more

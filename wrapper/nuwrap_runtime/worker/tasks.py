@@ -111,8 +111,9 @@ class ConcurrentService:
             if sys.stderr:
                 sys.stderr.write(record.decode("ascii") + "\n")
             return
-        line = _line.get() or self._lines[0]
-        line.channel.send_log(native.encode_message(protocol.LOG, fitting_record(record)))
+        line = _line.get()
+        kind = protocol.LOG if line else native.STRAY
+        (line or self._lines[0]).channel.send_log(native.encode_message(kind, fitting_record(record)))
 
     def flush(self) -> None:
         """Wait until what was logged last is written."""

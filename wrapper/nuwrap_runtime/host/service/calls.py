@@ -20,12 +20,24 @@ CANCEL_SECONDS = 1.0  # for an async call to end after it was cancelled for its 
 class Call:
     """A request that waits for a slot, then has one until the worker has answered, its client there or not."""
 
-    __slots__ = ("_is_paused", "_pool", "_timer", "begun", "exchange", "id", "is_abandoned", "slot", "submitted")
+    __slots__ = (
+        "_is_overdue",
+        "_is_paused",
+        "_pool",
+        "_timer",
+        "begun",
+        "exchange",
+        "id",
+        "is_abandoned",
+        "slot",
+        "submitted",
+    )
 
     def __init__(self, pool: Pool, exchange: Exchange, now: float) -> None:
         self._pool = pool
         self._timer: Optional[asyncio.TimerHandle] = None
         self._is_paused = False  # the client is the slow one
+        self._is_overdue = False
         self.exchange = exchange
         self.id = exchange.request.id
         self.slot: Optional[Slot] = None
@@ -45,9 +57,7 @@ class Call:
         self, status: int, content_type: str, headers: Headers, body: bytes, file: Optional[tuple[AnswerFile, int]]
     ) -> None:
         """Pass on a whole answer, its body in a file when there is one."""
-        self._disarm()
-        self.slot = None
-        self.exchange.body.is_read = True
+        self._leave()
         try:
             if file:
                 self.exchange.reply_file(status, content_type, headers, file)
@@ -80,9 +90,7 @@ class Call:
 
     def end(self, *, is_whole: bool) -> None:
         """Pass on the end of an answer in chunks."""
-        self._disarm()
-        self.slot = None
-        self.exchange.body.is_read = True
+        self._leave()
         if is_whole:
             self.exchange.end()
         else:
@@ -108,6 +116,15 @@ class Call:
             self.fail(503, message, may_retry=True)
             if slot:
                 slot.cancel(self.id)
+
+    def _leave(self) -> None:
+        """Take note that the worker is done with it."""
+        self._disarm()
+        if self._is_overdue and self.slot:
+            self._is_overdue = False
+            self.slot.worker.overdue -= 1
+        self.slot = None
+        self.exchange.body.is_read = True
 
     def _gone(self) -> None:
         if self.slot is None:
@@ -158,6 +175,8 @@ class Call:
             worker.kill("timed_out")
         else:
             slot.cancel(self.id)
+            self._is_overdue = True
+            worker.overdue += 1
             self._timer = asyncio.get_running_loop().call_later(CANCEL_SECONDS, worker.kill, "timed_out")
         self.is_abandoned = True
         self.exchange.error(504, f"the function took more than {self._pool.timeout_s:g} s (timeout_s)")

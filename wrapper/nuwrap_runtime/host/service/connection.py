@@ -12,7 +12,7 @@ from nuwrap_runtime.host.service.answers import error_answer
 from nuwrap_runtime.host.service.bodies import AnswerFile, FileSender
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal, Refused, refused_request
 from nuwrap_runtime.host.service.parsers import BadRequest, Head, Parser, new_parser
-from nuwrap_runtime.host.service.requests import Request, check_request, make_id
+from nuwrap_runtime.host.service.requests import Request, check_request, end_of_heads, make_id
 
 if TYPE_CHECKING:
     from nuwrap_runtime.host.service.gateway import Gateway
@@ -298,14 +298,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             return size
         if incoming and incoming.request.length - incoming.body.size >= size - begin:
             return size
-        searched = cast("bytearray", data.obj)
-        end = begin
-        for _ in range(max(1, WAITING - len(self._waiting))):
-            found = searched.find(b"\r\n\r\n", end, size)
-            if found < 0:
-                return size
-            end = found + 4
-        return end
+        return end_of_heads(data, begin, max(1, WAITING - len(self._waiting)))
 
     def _advance(self) -> None:
         """Begin with the requests that are whole, one after the other; in a loop, since an answer may come at once."""

@@ -76,6 +76,7 @@ class Exchange:
         "_is_chunked",
         "_is_mute",
         "_left",
+        "began",
         "body",
         "cut_by",
         "is_admitted",
@@ -100,6 +101,7 @@ class Exchange:
         self.is_over = False
         self.is_streaming = False
         self.status = 0
+        self.began = 0.0  # when its head had come
         self.cut_by = ""  # who ended an answer that had begun before it was whole: "service" or "client"
         self.note: object = None  # whatever the application keeps with it
         self.on_gone: Callable[[], None] = _nothing

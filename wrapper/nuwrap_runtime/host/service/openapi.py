@@ -28,6 +28,9 @@ _EXAMPLES: Mapping[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "
 _FORMATS = {"date-time": "2026-01-31T09:30:00Z", "date": "2026-01-31", "time": "09:30:00"}
 
 _ERRORS: Mapping[str, tuple[str, str]] = {
+    "400": ("Malformed", "What was sent is no HTTP request."),
+    "408": ("TooSlow", "The request did not come in time."),
+    "413": ("TooLarge", "The body is larger than the service takes."),
     "422": ("Unprocessable", "A value is missing, does not fit, or is fixed by the run; the message names it."),
     "429": ("TooMany", "Too many requests at once; try again after the seconds in Retry-After."),
     "500": ("Failed", "The function raised an exception; its log has more under the request id."),
@@ -48,7 +51,8 @@ def openapi_document(
     text = clean_text(description.get("text")) or clean_text(description.get("doc"))
     info = {"title": function or "function", "version": version}
     if text:
-        info |= {"summary": text.splitlines()[0], "description": text}
+        summary = text.splitlines()[0]
+        info |= {"summary": summary, **({"description": text} if text != summary else {})}
     is_opaque = description.get("binding") == "nuclio"
     path = _opaque_path(description) if is_opaque else _named_path(description)
     return {
@@ -63,7 +67,7 @@ def openapi_document(
 
 def _named_path(description: Mapping[str, Any]) -> dict[str, Any]:
     parameters = list(_parameters(description))
-    responses = {"200": _answer(description), **_errors("422", "429", "500", "502", "503", "504")}
+    responses = {"200": _answer(description), **_errors("400", "408", "413", "422", "429", "500", "502", "503", "504")}
     title, has_any = _title(description), description.get("has_any") is True
     note = _note(description, has_any=has_any)
     post: dict[str, Any] = {"operationId": title, "summary": "Call the function, its arguments in the body", **note}
@@ -86,7 +90,7 @@ def _opaque_path(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return what can be said of a function that takes (context, event): any request, any answer."""
     text = "The function takes the request as it comes: any method, path, query and body. It answers as it likes."
     answer = {"description": "What the function answers.", "content": {ANY: {}}, "headers": _headers()}
-    responses = {"default": answer, **_errors("429", "500", "502", "503", "504")}
+    responses = {"default": answer, **_errors("400", "408", "413", "429", "500", "502", "503", "504")}
     path: dict[str, Any] = {}
     for method in METHODS:
         path[method] = {"operationId": f"{_title(description)}_{method}", "description": text, "responses": responses}

@@ -17,9 +17,10 @@ from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.calls import Call
 from nuwrap_runtime.host.service.exchange import Exchange, Refusal, Refused
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState, WorkerState
+from nuwrap_runtime.host.service.owner import Owner
 from nuwrap_runtime.host.service.parsers import BadRequest
 from nuwrap_runtime.host.service.requests import Request, make_event
-from nuwrap_runtime.host.service.served import Owner, ServedWorker, Slot
+from nuwrap_runtime.host.service.served import ServedWorker, Slot
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import Failure
 
@@ -66,7 +67,7 @@ class Pool(Owner):
 
     # An application of the gateway
 
-    def admit(self, _exchange: Exchange) -> Optional[Refusal]:
+    def admit(self, exchange: Exchange) -> Optional[Refusal]:
         """See `Application.admit`."""
         if self.in_flight >= self._launch.serve.max_inflight:
             verb = "is" if self.in_flight == 1 else "are"
@@ -75,6 +76,7 @@ class Pool(Owner):
         if self._is_stopping or self._is_held_back:
             return Refusal(503, STOPPING if self._is_stopping else NOBODY, may_retry=True)
         self.in_flight += 1
+        exchange.began = self._now()
         return None
 
     def submit(self, exchange: Exchange) -> None:
@@ -94,11 +96,11 @@ class Pool(Owner):
         if isinstance(call, Call):  # else it was refused while its body came, which is counted, or its client left
             now = self._now()
             status = exchange.status or CLIENT_GONE
-            self._metrics.observe(status, now - call.submitted, (call.begun or now) - call.submitted)
+            self._metrics.observe(status, now - exchange.began, (call.begun or now) - call.submitted)
             if exchange.cut_by:
                 self._metrics.cut(exchange.cut_by)
             if self._launch.serve.access_log:
-                self._log_access(exchange, status, now - call.submitted)
+                self._log_access(exchange, status, now - exchange.began)
         if not self.in_flight:
             self.on_quiet()
 
@@ -157,7 +159,7 @@ class Pool(Owner):
         reason = worker.killed_for or ("start_failed" if is_start else "crashed")
         self._metrics.restart(reason)
         if reason != "timed_out":
-            self._report.warn(f"worker {worker.number}: {end.failure.type}: {end.failure.message}")
+            self._report.warn(f"worker {worker.number}: {end.told}")
         self._useless = self._useless + 1 if not worker.answered and reason == "crashed" else 0
         if is_start:
             self._start_failed(worker.number, end)
@@ -222,7 +224,8 @@ class Pool(Owner):
             WorkerState(worker.number, worker.pid, "ready" if worker.is_ready else "starting")
             for worker in self._workers.values()
         )
-        return PoolState(self.in_flight - len(self._waiting), len(self._waiting), connections, workers)
+        busy = sum(slot.call is not None for worker in self._workers.values() for slot in worker.slots)
+        return PoolState(busy, len(self._waiting), connections, workers)
 
     def finish(self) -> None:
         """Let all workers end: no event comes any more."""
@@ -267,9 +270,13 @@ class Pool(Owner):
 
     def _hand_out(self) -> None:
         """Bring what waits and who is free together, in the order in which they came."""
-        while self._waiting and self._idle:
+        passed_over = 0
+        while self._waiting and len(self._idle) > passed_over:
             slot = self._idle.popleft()
-            if slot.worker.is_usable:
+            if slot.worker.overdue:
+                self._idle.append(slot)
+                passed_over += 1
+            elif slot.worker.is_usable:
                 self._give(self._waiting.popleft(), slot)
 
     def _give(self, call: Call, slot: Slot) -> None:

@@ -6,7 +6,7 @@ import random
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from nuwrap_runtime.host.service.parsers import BadRequest, Head
@@ -179,3 +179,15 @@ def _body_length(headers: dict[str, str], version: str) -> int:
 def _text(value: bytes) -> str:
     """Return the bytes as text that gives them back; the worker gets text that is no UTF-8 in the same form."""
     return value.decode("utf-8", "surrogateescape")
+
+
+def end_of_heads(data: memoryview, begin: int, most: int) -> int:
+    """Return where so many heads end at most; the data's end where it has fewer. A head ends with an empty line."""
+    searched, size = cast("bytearray", data.obj), len(data)
+    end = begin
+    for _ in range(most):
+        found = searched.find(b"\r\n\r\n", end, size)
+        if found < 0:
+            return size
+        end = found + 4
+    return end

@@ -18,7 +18,7 @@ from nuwrap_runtime import __version__
 from nuwrap_runtime.errors import Stopped
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
-from nuwrap_runtime.host.prepare import Prepared
+from nuwrap_runtime.host.prepare import Prepared, hold
 from nuwrap_runtime.host.process import STOPS, hold_stops, kill_orphans
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.service.admin import Status, admin_page, document_of
@@ -50,6 +50,7 @@ NEVER = float("inf")
 REASONS: Mapping[str, str] = {
     "launch": "the service is starting",
     "source": "the code is being fetched",
+    "inputs": "the inputs are being fetched",
     "requirements": "the requirements are being installed",
     "start": "a worker is being started",
     "load": "the function is being loaded",
@@ -130,6 +131,7 @@ class Service:
             prepared = await preparing.wait()
         finally:
             self._preparing = None
+        hold(prepared.python)  # the child that prepared it holds it no more
         code = await self._serve(prepared)
         admin.abort()
         return code
@@ -270,7 +272,7 @@ class Service:
         self._enter("failed")
         if end.failure.type in ("WorkerExited", "WorkerKilled") and self._pool and not self._pool.was_connected:
             probe(prepared.python, "", prepared.environ)  # raises PlatformError when it is no Python of ours
-        self._report.error(f"{end.failure.type}: {end.failure.message}")
+        self._report.error(end.told)
         return end.exit_code
 
     def _fail(self, end: WorkerEnded) -> None:

@@ -13,13 +13,14 @@ import socket
 import stat
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 from nuwrap_runtime.host import endings
-from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import Prepared
 from nuwrap_runtime.host.process import has_ended, kill_group
 from nuwrap_runtime.host.service.bodies import AnswerFile
+from nuwrap_runtime.host.service.owner import Owner
 from nuwrap_runtime.host.workers import start_worker
 from nuwrap_runtime.result import SCHEMA, Failure
 from nuwrap_runtime.schema import faults
@@ -40,22 +41,6 @@ _pack: Callable[..., bytes]
 _pack, _unpack = msgpack.load()
 
 
-class Owner:
-    """What a worker tells the one who started it. Methods are called by the event loop alone."""
-
-    def worker_ready(self, worker: ServedWorker) -> None:
-        """All of its slots can take calls."""
-
-    def worker_ended(self, worker: ServedWorker, end: WorkerEnded) -> None:
-        """Its process is over, its group killed, its calls still to be answered."""
-
-    def slot_free(self, slot: Slot) -> None:
-        """The slot's call is answered."""
-
-    def log(self, record: Mapping[str, Any], request_id: str) -> None:
-        """A log record came; `request_id` is that of the call under way, "" outside."""
-
-
 class ServedWorker:
     """A worker process from its start to the end of its group. `number` is its place in the service."""
 
@@ -68,10 +53,12 @@ class ServedWorker:
         self.is_ready = False
         self.is_over = False
         self.is_usable = True  # until its end is in sight: then no call is given to it any more
+        self.overdue = 0  # calls that were answered for their time-out, and are still in it: it gets no new one
         self.answered = 0
         self.killed_for = ""
         self.seconds: Mapping[str, float] = {}
         self._failure: Optional[Failure] = None
+        self._traceback = ""
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._wanted = 1
@@ -140,6 +127,7 @@ class ServedWorker:
             self.phase = str(phase)
         elif isinstance(told, dict) and not faults(told, SCHEMA["properties"]["failure"]):
             self._failure = Failure.from_document(told)
+            self._traceback = str(fields.get("traceback", "")) if isinstance(fields, dict) else ""
         else:
             self.owner.log(record, request_id)
 
@@ -170,7 +158,7 @@ class ServedWorker:
         for slot in self.slots:
             slot.close()
         end = endings.lost(self.phase) if is_lost else endings.ended(self.phase, code, self._failure)
-        self.owner.worker_ended(self, end)
+        self.owner.worker_ended(self, replace(end, traceback=self._traceback))
 
     def _accept(self) -> None:
         while len(self.slots) < self._wanted:
@@ -321,6 +309,8 @@ class Slot:
         call = self.call
         if kind == protocol.LOG:
             self.worker.take_log(payload, call.id if call else "")
+        elif kind == native.STRAY:
+            self.worker.take_log(payload, "")
         elif kind == protocol.START and not self.worker.is_ready:
             self.worker.started(payload)
         elif self._on_answer and kind == protocol.REPLY:

@@ -59,6 +59,7 @@ EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwr
 # imported inside functions alone: a worker without them must start.
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "backports": (f"{RUNTIME}/host/unpacking/streams.py",),
+    "boto3": (f"{RUNTIME}/host/stores/s3_client.py",),
     "botocore": (f"{RUNTIME}/host/stores/s3_client.py",),
     "compression": (f"{RUNTIME}/host/unpacking/streams.py",),  # in the standard library from 3.14 on
     "click": (f"{TOOLKIT}/cli/main.py",),

@@ -245,6 +245,7 @@ def test_an_array_is_a_list_of_numbers_and_strings_for_nan() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 @pytest.mark.parametrize("returns", [NAMED, Returns()], ids=["names", "nuclio"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # matplotlib's of pyparsing, on Python 3.9
 def test_a_figure_is_a_png(returns: Returns) -> None:
     from matplotlib.figure import Figure
 

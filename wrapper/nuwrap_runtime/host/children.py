@@ -18,6 +18,7 @@ CHILDREN: Final[Mapping[str, str]] = {
     "fetch-source": "nuwrap_runtime.host.sources:child",
     "fetch-inputs": "nuwrap_runtime.host.downloads:child",
     "store-outputs": "nuwrap_runtime.host.uploads:child",
+    "copy": "nuwrap_runtime.host.store_command:child",
 }
 SPARE_SECONDS = 30  # a child ends by itself when its time is over; this long after it, it is killed
 LOG_LINES = 5

@@ -11,13 +11,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from nuwrap_runtime.errors import LaunchError, OutputsError, PlatformError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import parse_address, scheme_of, shown
+from nuwrap_runtime.host.children import Job, call_child
 from nuwrap_runtime.host.downloads import open_input
 from nuwrap_runtime.host.folders import walk_files
+from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.stores import (
     STORES,
     WRITABLE,
@@ -49,13 +52,48 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     is_up, is_down = "://" in given.target, "://" in given.source
     if is_up and is_down:
         raise LaunchError(f"{shown(given.source)!r} and {shown(given.target)!r} are both addresses; one must be a path")
-    access = _access("stored" if is_up else "fetched", given.ca, credentials.data_environment(environ))
+    transfer = _Transfer(given.ca, environ)
     if is_up:
-        told = _upload(given.source, given.target, access)
+        _parse(given.target, WRITABLE, ())
+        _names(given.source)
+        told = transfer.ask("stored", given.source, given.target)
     else:
-        told = _download(given.source, given.target, access) if is_down else _copy(given.source, given.target)
+        told = _download(given.source, given.target, transfer) if is_down else _copy(given.source, given.target)
     print(json.dumps(told))
     return 0
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """What moves bytes from and to a store: a child, which ends at once when this process is stopped."""
+
+    ca: str
+    environ: Mapping[str, str] = field(repr=False)
+
+    def ask(self, doing: str, source: str, target: str) -> dict[str, Any]:
+        """Return what the child tells. Raises NuwrapError."""
+        job = Job(
+            "copy",
+            {"doing": doing, "source": source, "target": target, "ca": self.ca},
+            _seconds(doing),
+            "at most",
+            lambda reason: PlatformError(f"copying {shown(source)!r} to {shown(target)!r} {reason}"),
+        )
+        report = Report(secrets=credentials.secret_values(self.environ, (), ""))
+        return call_child(job, credentials.data_environment(self.environ), report)
+
+
+def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Move the bytes; see `children`."""
+    doing, source, target = request["doing"], request["source"], request["target"]
+    access = _access(doing, request["ca"], environ)
+    return _upload(source, target, access) if doing == "stored" else _fetch(source, target, access)
+
+
+def _seconds(doing: str) -> float:
+    """Return how long it may take: as long as a run's inputs or outputs."""
+    limits = Limits()
+    return limits.output_seconds if doing == "stored" else limits.input_seconds
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,11 +102,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _access(doing: str, ca: str, environ: Mapping[str, str]) -> Access:
-    """Return the way to a store; a copy's time is that of a run's inputs or outputs (`Limits`)."""
-    limits = Limits()
-    seconds = limits.output_seconds if doing == "stored" else limits.input_seconds
     progress = Progress(doing, UNLIMITED, "")
-    return Access(progress, environ, Network(ca=ca), limits.files, time.monotonic() + seconds, "6 hours")
+    return Access(progress, environ, Network(ca=ca), Limits().files, time.monotonic() + _seconds(doing), "6 hours")
 
 
 def _upload(source: str, target: str, access: Access) -> dict[str, Any]:
@@ -106,17 +141,23 @@ def _names(source: str) -> list[str]:
     return names
 
 
-def _download(source: str, target: str, access: Access) -> dict[str, Any]:
+def _download(source: str, target: str, transfer: _Transfer) -> dict[str, Any]:
     """Copy from an address to a path that is not there yet."""
     _parse(source, tuple(STORES), ("sha256",))
     with _made_whole(target) as folder:
-        one = open_input(source, "the copy", access, {})
-        plan = one.find()
-        moves = [(entry, os.path.join(folder, path)) for path, entry in plan.items()]
-        done = together(lambda move: one.fetch(*move), moves, access.progress)
-        _place(os.path.join(folder, next(iter(plan)).split(os.sep)[0]), target)
+        told = transfer.ask("fetched", source, folder)
+        _place(os.path.join(folder, told["path"]), target)
+    return {**told, "path": target}
+
+
+def _fetch(source: str, folder: str, access: Access) -> dict[str, Any]:
+    """Fetch an address into a folder of ours; the path told is the name that it got there."""
+    one = open_input(source, "the copy", access, {})
+    plan = one.find()
+    moves = [(entry, os.path.join(folder, path)) for path, entry in plan.items()]
+    done = together(lambda move: one.fetch(*move), moves, access.progress)
     revision = done[0].revision if len(done) == 1 and not done[0].name else ""
-    return _told(target, len(done), access.progress.bytes, revision)
+    return _told(next(iter(plan)).split(os.sep)[0], len(done), access.progress.bytes, revision)
 
 
 def _copy(source: str, target: str) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def _cut_services(packages: str) -> None:
     for entry in list(os.scandir(data)):
         if entry.is_dir() and entry.name not in SERVICES:
             shutil.rmtree(entry.path)
+    shutil.rmtree(os.path.join(packages, "boto3", "data"))
+    shutil.rmtree(os.path.join(packages, "boto3", "examples"))
     path = os.path.join(data, "endpoints.json")
     with open(path, encoding="utf-8") as stream:
         endpoints = json.load(stream)

@@ -163,7 +163,9 @@ def together(work: Callable[[T], R], items: Sequence[T], progress: Progress) -> 
     pool = ThreadPoolExecutor(PARALLEL)
     try:
         return list(pool.map(one, items))
-    except Exception:  # noqa: BLE001 - the first in time, where `map` raises the first in order
+    except Exception:  # the first in time, where `map` raises the first in order
+        if not first:
+            raise
         raise first[0] from first[0].__cause__
     finally:
         pool.shutdown(cancel_futures=True)

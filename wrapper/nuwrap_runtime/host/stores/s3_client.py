@@ -1,4 +1,4 @@
-"""The one place that knows botocore and s3transfer: a client, its transfers, and their errors as ours."""
+"""The one place that knows boto3, botocore and s3transfer: a client, its transfers, and their errors as ours."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ class Connection:
         return self._made.pop((location.bucket, location.key), "")
 
     def _make_client(self) -> Any:
+        import boto3  # type: ignore[import-untyped]
         from botocore import UNSIGNED  # type: ignore[import-untyped]
         from botocore.config import Config  # type: ignore[import-untyped]
         from botocore.session import Session  # type: ignore[import-untyped]
@@ -95,7 +96,8 @@ class Connection:
             proxies=dict(network.proxies) or None,
         )
         region = session.get_config_variable("region") or DEFAULT_REGION
-        client = session.create_client("s3", region_name=region, config=config, verify=self._bundle(session))
+        ours = boto3.Session(botocore_session=session, region_name=region)
+        client = ours.client("s3", config=config, verify=self._bundle(session))
         secrets = tuple(value for value in frozen or () if value)
         self._asking = Asking(client.meta.endpoint_url, is_signed=frozen is not None, secrets=secrets)
         return client

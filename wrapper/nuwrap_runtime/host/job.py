@@ -42,11 +42,13 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     destination = find_destination(launch, environ)
     folder = destination.folder
     open_outputs(folder, launch.run)  # what is another run's stays as it is: no result is written there
-    upload = Upload(launch, destination, report, environ) if destination.address else None
-    if upload:
-        upload.begin()
+    upload: Optional[Upload] = None  # once the address is this run's
     prepared: Optional[Prepared] = None
     try:
+        if destination.address:
+            asked = Upload(launch, destination, report, environ)
+            asked.begin()
+            upload = asked
         with open_workspace(environ) as workspace:
             prepared = prepare(launch, workspace, environ, report, mode="job", outputs=os.path.join(folder, OUTPUTS))
             outcome = _call(launch, prepared, report)
@@ -70,7 +72,8 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
         if upload and is_written:
             result, is_written = _tell(upload, result)
         if is_written:
-            report.line("total", report.total(), f"{result.state}, {os.path.join(destination.shown, RESULT)}")
+            shown_at = destination.shown if upload else os.path.relpath(folder)
+            report.line("total", report.total(), f"{result.state}, {os.path.join(shown_at, RESULT)}")
     return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
 
 

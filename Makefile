@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --custom-compile-command 'make locks'
 LOCKS := wrapper/nuwrap_runtime/host/locks
 
-.PHONY: demo test lint test-wrapper test-toolkit bench bench-service schemas locks clean
+.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer schemas locks clean
 
 demo: $(VENV)/.run
 	@$(PY) examples/demo.py
@@ -29,6 +29,9 @@ bench: $(VENV)/.dev
 
 bench-service: $(VENV)/.dev .venvs/bench/stamp
 	$(PY) benchmarks/service.py
+
+bench-transfer: $(VENV)/.dev
+	$(PY) benchmarks/transfer.py
 
 schemas: $(VENV)/.dev
 	$(PY) docs/schemas/write.py

@@ -72,7 +72,7 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
         if upload and is_written:
             result, is_written = _tell(upload, result)
         if is_written:
-            shown_at = destination.shown if upload else os.path.relpath(folder)
+            shown_at = destination.address if upload else destination.folder_shown
             report.line("total", report.total(), f"{result.state}, {os.path.join(shown_at, RESULT)}")
     return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
 

@@ -32,10 +32,8 @@ class Destination:
     address: str = ""
 
     @property
-    def shown(self) -> str:
-        """The place as a person is told it."""
-        if self.address:
-            return self.address
+    def folder_shown(self) -> str:
+        """The folder as a person is told it: seen from here, when it lies below."""
         path = os.path.relpath(self.folder)
         return self.folder if path.startswith(os.pardir) else path  # nuwrap starts the host where the function is
 

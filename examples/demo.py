@@ -44,6 +44,7 @@ def greet(name: str, times: int = 1):
 
 def main() -> int:
     """Return 0 when both went well, else the first exit code that is not 0."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored, and its own
     began = time.monotonic()
     code = run_job()
     print(f"\ndemo: a job in {time.monotonic() - began:.1f} s, exit code {code}\n")

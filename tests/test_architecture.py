@@ -45,9 +45,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.store": ("nuwrap.errors", "nuwrap.spec"),
     "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.engines"),
     "nuwrap.platforms": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.platforms"),
+    "nuwrap.runs": (
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.platforms",
+        "nuwrap.runs",
+    ),
     "nuwrap.sdk": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.engines", "nuwrap.platforms",
-        "nuwrap.sdk",
+        "nuwrap.runs", "nuwrap.sdk",
     ),
     "nuwrap.cli": ("nuwrap",),
 }  # fmt: skip

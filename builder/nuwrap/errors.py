@@ -2,16 +2,18 @@
 
 NuwrapError                 the runtime's
 ├── UsageError        2     an argument, a flag, a file that was named
-│   └── SpecError     2     a function file, a function: a ValueError too
+│   ├── SpecError     2     a function file, a function: a ValueError too
+│   └── NotFound      2     a project, a function, a run, an entity that is not in the history: a LookupError too
 └── PlatformError    10     the runtime's
-    └── ResultError  10     what a run has left behind
+    ├── ResultError  10     what a run has left behind
+    └── StoreError   10     the history's file
 """
 
 from __future__ import annotations
 
 from nuwrap_runtime.errors import NuwrapError, PlatformError
 
-__all__ = ["NuwrapError", "PlatformError", "ResultError", "SpecError", "UsageError"]
+__all__ = ["NotFound", "NuwrapError", "PlatformError", "ResultError", "SpecError", "StoreError", "UsageError"]
 
 
 class UsageError(NuwrapError):
@@ -27,5 +29,13 @@ class SpecError(UsageError, ValueError):
     phase = "spec"
 
 
+class NotFound(UsageError, LookupError):
+    """A name or an id that the history does not have; the text names what is alike."""
+
+
 class ResultError(PlatformError):
     """A result that is missing, too large, not of the schema, or that names a path outside its run's folder."""
+
+
+class StoreError(PlatformError):
+    """The history cannot be read or written, or what was asked does not fit what is in it."""

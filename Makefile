@@ -5,12 +5,12 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --custom-compile-command 'make locks'
 LOCKS := wrapper/nuwrap_runtime/host/locks
 
-.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer schemas locks clean
+.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer docs schemas locks clean
 
 demo: $(VENV)/.run
 	@$(PY) examples/demo.py
 
-test: lint test-toolkit test-wrapper
+test: lint docs test-toolkit test-wrapper
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -33,6 +33,9 @@ bench-service: $(VENV)/.dev .venvs/bench/stamp
 bench-transfer: $(VENV)/.dev
 	$(PY) benchmarks/transfer.py
 
+docs: .venvs/docs/stamp
+	.venvs/docs/bin/mkdocs build --strict
+
 schemas: $(VENV)/.dev
 	$(PY) docs/schemas/write.py
 
@@ -51,13 +54,13 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.venvs/bench/stamp: requirements/bench.txt $(VENV)/.uv
-	@$(UV) venv --quiet --clear --python $(PY) .venvs/bench
-	@$(UV) pip install --quiet --python .venvs/bench/bin/python --require-hashes -r requirements/bench.txt
+.venvs/%/stamp: requirements/%.txt $(VENV)/.uv
+	@$(UV) venv --quiet --clear --python $(PY) .venvs/$*
+	@$(UV) pip install --quiet --python .venvs/$*/bin/python --require-hashes -r requirements/$*.txt
 	@touch $@
 
 locks:
-	cd requirements && for name in uv run dev bench; do ../$(COMPILE) --python-version 3.10 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in uv run dev bench docs; do ../$(COMPILE) --python-version 3.10 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(COMPILE) --python-version 3.9 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) wrapper.in -o wrapper.txt
 	cd $(LOCKS) && for name in host sdk abi; do $(CURDIR)/$(UV) pip compile --quiet --generate-hashes --custom-compile-command 'make locks' --python-version 3.9 --override overrides.txt $(UPGRADE) $$name.in -o $$name.lock || exit 1; done
 

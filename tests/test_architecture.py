@@ -75,7 +75,9 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
         f"{RUNTIME}/host/packages.py", f"{RUNTIME}/host/requirements.py", f"{TOOLKIT}/spec/requirements.py",
     ),
     "prometheus_client": (f"{RUNTIME}/host/service/metrics.py",),
-    "pydantic": (f"{TOOLKIT}/spec/function.py",),
+    "pydantic": tuple(
+        f"{TOOLKIT}/spec/{name}.py" for name in ("affinity", "function", "model", "run_values", "shapes")
+    ),
     "rich": (f"{TOOLKIT}/cli/show.py",),
     "s3transfer": (f"{RUNTIME}/host/stores/s3_client.py",),
     "urllib3": (f"{RUNTIME}/host/stores/http_connections.py",),

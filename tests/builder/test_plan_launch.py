@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from nuwrap.errors import NuwrapError
-from nuwrap.plan.launch import plan_launch, plan_serve
+from nuwrap.plan.launch import plan_launch, plan_run, plan_serve
 from nuwrap.spec.function import Function, make_function
+from nuwrap.spec.run_values import make_run_values
 from nuwrap.spec.task import JobTask, ServeTask, ServeValues
 
 RUN = "5ce1b6b0-8f4e-4d9a-9c43-24b4c0a9e3f1"
@@ -95,3 +96,29 @@ def test_a_service_that_does_not_fit_is_refused_as_a_launch() -> None:
     with pytest.raises(NuwrapError, match=r"serve\.workers: .*0") as caught:
         plan_serve(function(), ServeTask(run=RUN, workers=0))
     assert caught.value.exit_code == 2
+
+
+def test_the_values_of_a_run_become_the_same_plan() -> None:
+    key = "store://p/dataitem/table/di:1"
+    entities = {key: {"kind": "table", "path": "/d.csv"}}
+    shared: dict[str, Any] = {"parameters": {"x": 3}, "secrets": ("T",), "timeout_s": 2.5, "grace_s": 0.0}
+    values = make_run_values("job", {**shared, "secrets": ["T"], "inputs": {"di": "d.csv"}, "output_path": "/out"})
+    planned = plan_run(function(), values, run=RUN, inputs={"di": key}, entities=entities)
+    assert planned == plan_launch(
+        function(), JobTask(run=RUN, inputs={"di": key}, entities=entities, output_path="/out", **shared)
+    )
+    assert plan_run(function(), values, run=RUN, inputs={}, entities={}, output_path="/o").output_path == "/o"
+
+
+@pytest.mark.parametrize(("gpu", "workers"), [(0, 2), (1, 1), ("2", 1), ({"limits": 1}, 1)])
+def test_the_values_of_a_service_become_the_same_plan(gpu: Any, workers: int) -> None:
+    values = make_run_values("serve", {"port": 0, "access_log": True, "concurrency": 4, "resources": {"gpu": gpu}})
+    planned = plan_run(function(), values, run=RUN, inputs={}, entities={})
+    assert (planned.mode, planned.serve.port, planned.serve.access_log, planned.concurrency) == ("serve", 0, True, 4)
+    assert planned.serve.workers == workers
+
+
+def test_init_parameters_without_an_init_function_are_refused() -> None:
+    values = make_run_values("job", {"init_parameters": {"m": 1}})
+    with pytest.raises(NuwrapError, match="no init_function that gets them"):
+        plan_run(function(), values, run=RUN, inputs={}, entities={})

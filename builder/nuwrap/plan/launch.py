@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from nuwrap.spec.function import Function
+from nuwrap.spec.run_values import RunValues
 from nuwrap.spec.task import JobTask, ServeTask, Task
 from nuwrap_runtime.launch import Launch, Serve, parse_launch
 
 GPU_WORKERS = 1
+
+
+def plan_run(
+    function: Function,
+    values: RunValues,
+    *,
+    run: str,
+    inputs: Mapping[str, str],
+    entities: Mapping[str, Mapping[str, Any]],
+    output_path: str = "",
+) -> Launch:
+    """Return the launch document of a job or a service with these values; see `plan_launch`.
+
+    `inputs` are the values' inputs as `store://` keys, each with its entry in `entities`. `output_path` replaces the
+    one of the values, where it is not "". Raises LaunchError.
+    """
+    resolved: dict[str, Any] = {"run": run, "inputs": inputs, "entities": entities, "gpu": values.gpu}
+    if output_path:
+        resolved["output_path"] = output_path
+    if values.action == "serve":
+        return plan_serve(function, ServeTask(**_take(ServeTask, values, resolved)))
+    return plan_launch(function, JobTask(**_take(JobTask, values, resolved)))
+
+
+def _take(kind: type[Task], values: RunValues, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task's fields: those resolved, else those that were given."""
+    given = {name: getattr(values, name) for name in values.model_fields_set}
+    return {name: one for name, one in {**given, **resolved}.items() if name in kind.__dataclass_fields__}
 
 
 def plan_launch(function: Function, task: JobTask) -> Launch:

@@ -163,33 +163,25 @@ def _settle_source(fields: _Fields, path: Path) -> list[str]:
 def _local_text(code_src: str, path: Path) -> str | None:
     """Return the text of the local file, None when it is not there or no code of the file's folder."""
     try:
-        if _path_fault(code_src, path):
+        if path_fault(code_src, path.parent):
             return None
         return (path.parent / code_src).read_bytes().decode("utf-8")
     except (OSError, ValueError):
         return None
 
 
-def _path_faults(fields: _Fields, path: Path) -> list[str]:
-    code_src = fields.values.get("code_src")
-    if not isinstance(code_src, str) or not code_src.strip() or has_scheme(code_src):
-        return []
-    fault = _path_fault(code_src, path)
-    return [f"{fields.paths['code_src']}: {fault}"] if fault else []
-
-
-def _path_fault(code_src: str, path: Path) -> str:
-    """Return what is wrong with a local path in a function file: it is relative, below the file's folder, and there."""
-    allowed = "allowed: a relative path of a .py file, a folder or an archive, at or below the function file's folder"
+def path_fault(code_src: str, folder: Path, *, base: str = "the function file's folder") -> str:
+    """Return what is wrong with a local `code_src`: it is relative, below the folder, and there; "" when nothing is."""
+    allowed = f"allowed: a relative path of a .py file, a folder or an archive, at or below {base}"
     if code_src.startswith(("/", "~")):
         return f"{code_src!r} is absolute; {allowed}"
     if ".." in Path(code_src).parts:
         return f"'..' is refused in {code_src!r}; {allowed}"
     if "\0" in code_src:
         return f"{code_src!r} is no path; {allowed}"
-    target = path.parent / code_src
+    target = folder / code_src
     if not target.exists():
-        return f"{code_src!r} does not exist in {str(path.parent)!r}; {allowed}"
+        return f"{code_src!r} does not exist in {str(folder)!r}; {allowed}"
     is_code = code_src.endswith(".py") or code_src.lower().endswith(ARCHIVES)
     if not target.is_dir() and not (target.is_file() and is_code):
         return f"{code_src!r} is neither a .py file, a folder nor an archive; {allowed}"

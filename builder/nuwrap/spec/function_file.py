@@ -170,6 +170,14 @@ def _local_text(code_src: str, path: Path) -> str | None:
         return None
 
 
+def _path_faults(fields: _Fields, path: Path) -> list[str]:
+    code_src = fields.values.get("code_src")
+    if not isinstance(code_src, str) or not code_src.strip() or has_scheme(code_src):
+        return []
+    fault = path_fault(code_src, path.parent)
+    return [f"{fields.paths['code_src']}: {fault}"] if fault else []
+
+
 def path_fault(code_src: str, folder: Path, *, base: str = "the function file's folder") -> str:
     """Return what is wrong with a local `code_src`: it is relative, below the folder, and there; "" when nothing is."""
     allowed = f"allowed: a relative path of a .py file, a folder or an archive, at or below {base}"

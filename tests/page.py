@@ -5,7 +5,7 @@
 A block with `title="NAME"` is a file. ```console blocks are typed: `$ COMMAND` in a shell, then what it prints, where
 `…` stands for anything; a command without lines below it may print what it likes; `$ COMMAND &` goes on in the
 background until the page's end. Other ```python blocks run one after the other in this process, as cells of a notebook
-do. All other blocks are only read.
+do. All other blocks are only read. `PYTHON3_11`, the version that the pages name, is the one that runs this file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Mismatch(Exception):
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    source = path.read_text(encoding="utf-8")
+    source = path.read_text(encoding="utf-8").replace("PYTHON3_11", "PYTHON{}_{}".format(*sys.version_info))
     for found in BLOCK.finditer(source):
         title = TITLE.search(found["rest"])
         indent = len(found["indent"])

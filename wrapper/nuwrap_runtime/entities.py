@@ -10,19 +10,21 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from nuwrap_runtime.errors import InputsError, OutputsError
 from nuwrap_runtime.journal import Journal, Logged
 from nuwrap_runtime.stored import TYPES, Artifact, Dataitem, Entity, Fields, Key, Model, parse_key
 
 if TYPE_CHECKING:
+    from nuwrap_runtime.worker.files import FileWriter
     from nuwrap_runtime.worker.spec import WorkerSpec
 
 __all__ = [
     "Artifact",
     "Dataitem",
     "Entity",
+    "Fields",
     "Journal",
     "Key",
     "Logged",
@@ -30,7 +32,9 @@ __all__ = [
     "Project",
     "Run",
     "Secret",
+    "open_files",
     "parse_key",
+    "write_value",
 ]
 
 _KIND = re.compile(r"[\w.+-]+")
@@ -178,26 +182,41 @@ class Project:
         )
 
     def _write(self, value: Any, name: str, kind_of: str) -> str:
-        from nuwrap_runtime.worker import files
-
         if self._files is None:
-            os.makedirs(self._journal.folder, exist_ok=True)
-            self._files = files.FileWriter(os.path.abspath(self._journal.folder), _warn, prefix="log-")
-        source = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
-        if source and os.path.isdir(source):
-            file = self._files.write_folder(source, name)
-        elif source and os.path.isfile(source):
-            file = self._files.write_file(source, name)
-        elif source:
-            raise OutputsError(f"log_{kind_of} {name!r}: source {source!r} is no file or folder of this machine")
-        elif files.form_of(value):
-            file = self._files.write(value, name)
-        else:
-            raise OutputsError(
-                f"log_{kind_of} {name!r}: {type(value).__name__} cannot be logged; give source=PATH of a file or "
-                "folder, or data= a data frame, bytes or a matplotlib figure"
-            )
-        return os.path.join(str(self._files.folder), file)
+            self._files = open_files(self._journal.folder, _warn, prefix="log-")
+        return write_value(self._files, value, name, kind_of)
+
+
+def open_files(folder: str, tell: Callable[[str], None], prefix: str = "") -> FileWriter:
+    """Return what writes values to the folder, which is made; `tell` gets what its author should hear."""
+    from nuwrap_runtime.worker.files import FileWriter
+
+    os.makedirs(folder, exist_ok=True)
+    return FileWriter(os.path.abspath(folder), tell, prefix)
+
+
+def write_value(files: FileWriter, value: Any, name: str, kind_of: str) -> str:
+    """Write a path's file (or its folder, zipped), a data frame, bytes or a figure; return the new file's path.
+
+    Raises OutputsError.
+    """
+    from nuwrap_runtime.worker.files import form_of
+
+    source = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
+    if source and os.path.isdir(source):
+        file = files.write_folder(source, name)
+    elif source and os.path.isfile(source):
+        file = files.write_file(source, name)
+    elif source:
+        raise OutputsError(f"log_{kind_of} {name!r}: source {source!r} is no file or folder of this machine")
+    elif form_of(value):
+        file = files.write(value, name)
+    else:
+        raise OutputsError(
+            f"log_{kind_of} {name!r}: {type(value).__name__} cannot be logged; give source=PATH of a file or "
+            "folder, or data= a data frame, bytes or a matplotlib figure"
+        )
+    return os.path.join(files.folder, file)
 
 
 class Run:

@@ -101,9 +101,14 @@ def host_argv(command: Sequence[str]) -> list[str]:
 
 
 def make_run_folder(base: str, run: str) -> str:
-    """Make `.nuwrap/runs/<run>` below `base`, for this user alone, unseen by git. Raises PlatformError."""
+    """Make `.nuwrap/runs/<run>` below `base`; see `make_folder`."""
+    return make_folder(base, "runs", run)
+
+
+def make_folder(base: str, kind: str, name: str) -> str:
+    """Make `.nuwrap/<kind>/<name>` below `base`, for this user alone, unseen by git. Raises PlatformError."""
     store = os.path.join(base, STORE)
-    folder = os.path.join(store, "runs", run)
+    folder = os.path.join(store, kind, name)
     try:
         if not os.path.isdir(store):
             os.makedirs(store, mode=0o700, exist_ok=True)
@@ -112,7 +117,7 @@ def make_run_folder(base: str, run: str) -> str:
         os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
         os.mkdir(folder, mode=0o700)
     except OSError as exc:
-        raise PlatformError(f"cannot make the run's folder {folder!r}: {exc.strerror}") from exc
+        raise PlatformError(f"cannot make the folder {folder!r}: {exc.strerror}") from exc
     return folder
 
 

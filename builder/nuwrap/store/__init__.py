@@ -3,6 +3,8 @@
 Times are ISO 8601 in UTC (`2026-11-24T08:19:06.661+00:00`). Documents are JSON values.
 """
 
+# ruff: noqa: A002 - as the records' fields are called
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -175,14 +177,15 @@ class Store(Protocol):
     def ensure_task(self, function: FunctionRecord, action: str, spec: Document) -> TaskRecord:
         """Return the version's task of that action, made or with its spec replaced."""
 
-    def add_run(self, record: RunRecord) -> RunRecord:
-        """Add a run with its first state change."""
+    def add_run(self, record: RunRecord, lineage: Sequence[LineageRecord] = ()) -> RunRecord:
+        """Add a run with its first state change and what it consumes."""
 
     def change_run(self, id: str, state: str, message: str = "", **fields: Any) -> RunRecord:
         """Enter a state, with further fields of the record (`started`, `service`, `attempt`, `folder` …).
 
-        An ended run changes by `resume=True` alone; otherwise it is returned as it is: of two who end it, the first
-        counts. Raises NotFound.
+        `started` and `finished` are set when they are not given. An ended run changes by `resume=True` alone, which
+        drops what the earlier attempt has left; otherwise it is returned as it is: of two who end it, the first
+        counts. Raises NotFound; StoreError for `resume` of a run that has not ended: of two who resume it, one does.
         """
 
     def finish_run(

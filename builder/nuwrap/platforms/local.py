@@ -117,7 +117,7 @@ def make_folder(base: str, kind: str, name: str) -> str:
         os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
         os.mkdir(folder, mode=0o700)
     except OSError as exc:
-        raise PlatformError(f"cannot make the folder {folder!r}: {exc.strerror}") from exc
+        raise PlatformError(f"cannot make the {kind.removesuffix('s')}'s folder {folder!r}: {exc.strerror}") from exc
     return folder
 
 

@@ -1,6 +1,7 @@
 """The toolkit's errors, on top of the runtime's tree. Imports nothing else of ours.
 
 NuwrapError                 the runtime's
+├── RunFailed         1     a run that did not complete, for who wants it raised
 ├── UsageError        2     an argument, a flag, a file that was named
 │   ├── SpecError     2     a function file, a function: a ValueError too
 │   └── NotFound      2     a project, a function, a run, an entity that is not in the history: a LookupError too
@@ -13,7 +14,23 @@ from __future__ import annotations
 
 from nuwrap_runtime.errors import NuwrapError, PlatformError
 
-__all__ = ["NotFound", "NuwrapError", "PlatformError", "ResultError", "SpecError", "StoreError", "UsageError"]
+__all__ = [
+    "NotFound",
+    "NuwrapError",
+    "PlatformError",
+    "ResultError",
+    "RunFailed",
+    "SpecError",
+    "StoreError",
+    "UsageError",
+]
+
+
+class RunFailed(NuwrapError):
+    """A run that has ended without being COMPLETED; the text has its reason."""
+
+    phase = "run"
+    exit_code = 1
 
 
 class UsageError(NuwrapError):

@@ -68,9 +68,8 @@ def find_project(name: Any) -> ProjectRecord:
     if record is None:
         names = [one.name for one in store.list_projects()]
         there = f"there is: {', '.join(sorted(names)[:20])}" if names else "there is none yet"
-        raise NotFound(
-            f"there is no project {name!r}{did_you_mean(name, names)}; {there}. get_or_create_project({name!r}) makes it"
-        )
+        hint = f"get_or_create_project({name!r}) makes it"
+        raise NotFound(f"there is no project {name!r}{did_you_mean(name, names)}; {there}. {hint}")
     return record
 
 

@@ -59,7 +59,7 @@ def take_code(functions: Sequence[Any]) -> Code:
 
 def _plain_function(value: Any) -> FunctionType:
     function = inspect.unwrap(value) if callable(value) else value
-    if not isinstance(function, FunctionType):
+    if not isinstance(function, FunctionType) or _is_in_class(function):
         raise UsageError(f"{value!r} is {_kind(value)}, not a plain function; {_INSTEAD}")
     if function.__name__ == "<lambda>":
         raise UsageError(f"a lambda has no name to call it by; write it with def, or {_INSTEAD}")
@@ -72,10 +72,15 @@ def _plain_function(value: Any) -> FunctionType:
     return function
 
 
+def _is_in_class(function: FunctionType) -> bool:
+    around = function.__qualname__.rpartition(".")[0]
+    return around != "" and not around.endswith("<locals>")
+
+
 def _kind(value: Any) -> str:
     if inspect.isclass(value):
         return "a class"
-    if inspect.ismethod(value):
+    if inspect.ismethod(value) or isinstance(value, FunctionType):
         return "a method"
     return f"of type {type(value).__name__}"
 

@@ -1,0 +1,24 @@
+"""Files between this machine and stores, moved by the host as a child process: no client of a store is ours."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from nuwrap.command import Command, stream
+from nuwrap.errors import PlatformError
+from nuwrap.platforms.local import host_argv
+
+REASON_CHARACTERS = 4000
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a file or a folder; one of the two is an address. Raises PlatformError with the store's reason."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        command = Command(host_argv(["store", source, target]), os.environ)
+        code = stream(command, out=(out.fileno(),), err=(err.fileno(),))
+        if code:
+            err.seek(0)
+            text = err.read().decode("utf-8", "replace").strip()
+            reason = text.splitlines()[-1] if text else f"exit code {code}"
+            raise PlatformError(reason.removeprefix("nuwrap-host: ")[-REASON_CHARACTERS:])

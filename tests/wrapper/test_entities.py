@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import importlib.util
 import os
 import re
 import subprocess
@@ -50,6 +51,16 @@ def test_digitalhubs_import_line_gives_our_handler(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "digitalhub_runtime_python")
     assert module.handler is nuwrap_runtime.handler
     assert module.__all__ == ["handler"]
+
+
+def test_the_toolkits_import_line_gives_our_handler_and_says_what_it_lacks() -> None:
+    path = os.path.join(os.path.dirname(nuwrap_runtime.__file__), "compat", "nuwrap", "__init__.py")
+    spec = importlib.util.spec_from_file_location("nuwrap_of_a_function", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.handler is nuwrap_runtime.handler
+    with pytest.raises(AttributeError, match="nuwrap has no 'get_project' within a function: only handler"):
+        module.get_project("p")
 
 
 def test_a_key_has_parts_and_the_id_may_be_missing() -> None:

@@ -47,7 +47,7 @@ def _path_faults(code_src: Any, folder: str) -> list[str]:
 
 def _code_of(objects: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that functions given as objects stand for. Raises SpecError for what does not go together."""
-    main = objects.get("code") or objects.get("handler")
+    main: Any = objects.get("code") or objects.get("handler")
     _check_together(objects, fields, main)
     parts = [one for one in (main, objects.get("init_function")) if one is not None]
     code = take_code(list(dict.fromkeys(parts)))

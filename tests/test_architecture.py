@@ -42,7 +42,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.command": ("nuwrap.errors",),
     "nuwrap.spec": ("nuwrap.errors", "nuwrap.spec"),
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
-    "nuwrap.store": ("nuwrap.errors", "nuwrap.spec"),
+    "nuwrap.store": ("nuwrap.errors", "nuwrap.spec", "nuwrap.store"),
     "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.engines"),
     "nuwrap.platforms": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.platforms"),
     "nuwrap.runs": (

@@ -37,7 +37,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "nuwrap_runtime.errors", "nuwrap_runtime.launch", "nuwrap_runtime.schema", "nuwrap_runtime.host",
     ),
     "nuwrap_runtime.host.stores": (*VALUES, "nuwrap_runtime.host"),
-    "nuwrap": (),
+    "nuwrap": ("nuwrap.errors", "nuwrap.sdk"),
     "nuwrap.errors": ("nuwrap_runtime.errors",),
     "nuwrap.command": ("nuwrap.errors",),
     "nuwrap.spec": ("nuwrap.errors", "nuwrap.spec"),
@@ -50,13 +50,16 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "nuwrap.runs",
     ),
     "nuwrap.sdk": (
-        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.engines", "nuwrap.platforms",
-        "nuwrap.runs", "nuwrap.sdk",
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.engines",
+        "nuwrap.platforms", "nuwrap.runs", "nuwrap.sdk",
     ),
     "nuwrap.cli": ("nuwrap",),
 }  # fmt: skip
-# What the toolkit may import of the runtime.
-SHARED = {f"nuwrap_runtime.{name}" for name in ("launch", "errors", "entities", "result", "schema")}
+# What the toolkit may import of the runtime; of its face, `handler`.
+SHARED = {
+    "nuwrap_runtime",
+    *(f"nuwrap_runtime.{name}" for name in ("launch", "errors", "entities", "result", "schema")),
+}
 EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwrap_runtime` means its `__init__`
 
 # A third-party module belongs to one file of each distribution, or to one folder. The user's own libraries are
@@ -78,8 +81,10 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pydantic": tuple(
         f"{TOOLKIT}/spec/{name}.py" for name in ("affinity", "function", "model", "run_values", "shapes")
     ),
+    "requests": (f"{TOOLKIT}/sdk/invoke.py",),
     "rich": (f"{TOOLKIT}/cli/show.py",),
     "s3transfer": (f"{RUNTIME}/host/stores/s3_client.py",),
+    "typing_extensions": (f"{TOOLKIT}/sdk/arguments.py",),
     "urllib3": (f"{RUNTIME}/host/stores/http_connections.py",),
     "yaml": (f"{TOOLKIT}/spec/document.py",),
 }  # fmt: skip

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict
 
+from typing_extensions import Unpack
+
+__all__ = ["Action", "FunctionFields", "RunFields", "Unpack"]
+
 Action = Literal["job", "serve", "build"]
 Named = Sequence[Mapping[str, Any]]
 Json = Mapping[str, Any]

@@ -17,9 +17,7 @@ from nuwrap.store import FunctionRecord
 from nuwrap_runtime.schema import did_you_mean
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from nuwrap.sdk.arguments import Action, FunctionFields, RunFields
+    from nuwrap.sdk.arguments import Action, FunctionFields, RunFields, Unpack
     from nuwrap.sdk.runs import Run
 
 _METADATA = ("description", "labels", "embedded")

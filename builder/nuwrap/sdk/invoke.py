@@ -15,11 +15,12 @@ from nuwrap.store import ENDED
 if TYPE_CHECKING:
     from nuwrap.sdk.runs import Run
 
+Response = requests.Response
 TIMEOUT = (10.0, 300.0)  # to connect, and between two bytes of the answer
 BODIES = ("data", "json", "files")
 
 
-def invoke(run: Run, method: str | None, url: str | None, options: Mapping[str, Any]) -> requests.Response:
+def invoke(run: Run, method: str | None, url: str | None, options: Mapping[str, Any]) -> Response:
     """Send the request; see `Run.invoke`."""
     has_body = any(options.get(name) is not None for name in BODIES)
     target = _target(run, url)

@@ -19,9 +19,7 @@ from nuwrap.store import ProjectRecord
 from nuwrap_runtime.schema import did_you_mean
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from nuwrap.sdk.arguments import Action, FunctionFields, RunFields
+    from nuwrap.sdk.arguments import Action, FunctionFields, RunFields, Unpack
 
 # What DigitalHub's functions take and has no meaning here: code is looked for in the folder that one stands in.
 _NO_MEANING = ("config", "context", "setup_kwargs", "local", "source")

@@ -16,9 +16,8 @@ from nuwrap.store import COMPLETED, CONSUMES, ENDED, LineageRecord, RunRecord
 from nuwrap_runtime.schema import did_you_mean
 
 if TYPE_CHECKING:
-    import requests
-
     from nuwrap.sdk.functions import Function
+    from nuwrap.sdk.invoke import Response
 
 READY_SECONDS = 300.0
 SHORT_ID = 8
@@ -189,7 +188,7 @@ class Run:
         """Return what the run has read and made: `relation` (consumes, produces), `name`, `key`."""
         return context.current().store.lineage(run=self.id)
 
-    def invoke(self, method: str | None = None, url: str | None = None, **kwargs: Any) -> requests.Response:
+    def invoke(self, method: str | None = None, url: str | None = None, **kwargs: Any) -> Response:
         """Call the service, as `requests.request` does with these arguments, and return its response.
 
         Waits until the service is ready, 300 s at most. Without `method` it is a POST when there is a body (`json`,

@@ -77,8 +77,9 @@ def check_name(name: Any, what: str) -> str:
     """Return the name. Raises UsageError when it is no name, as a missing one is none."""
     if isinstance(name, str) and re.search(NAME, name) and not name.endswith("\n"):
         return name
-    found = f"{what}: is missing" if name is None or name == "" else f"{what}: {show(name)} is no name"
-    raise UsageError(f"{found}; allowed: {NAME_FORM}")
+    if name is None or name == "":
+        raise UsageError(f"{what}: is missing; give {what}=NAME, where {NAME_FORM}")
+    raise UsageError(f"{what}: {show(name)} is no name; allowed: {NAME_FORM}")
 
 
 def refuse(unknown: Mapping[str, Any], known: list[str], what: str) -> None:

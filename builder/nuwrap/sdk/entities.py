@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 import uuid as uuid_module
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nuwrap.errors import NotFound, UsageError
@@ -16,8 +18,9 @@ from nuwrap.sdk.fields import Fields
 from nuwrap.store import EntityRecord, LineageRecord
 from nuwrap_runtime import entities as runtime
 from nuwrap_runtime.errors import InputsError
-from nuwrap_runtime.schema import did_you_mean, show
+from nuwrap_runtime.schema import did_you_mean, show, value_faults
 
+_KIND = r"[\w.+-]+"
 _fetched: dict[str, str] = {}  # address → its copy in a folder that goes with this process
 
 
@@ -167,16 +170,16 @@ def log(
 
 
 def _record(type_: str, project: Any, name: Any, kind: Any, fields: Mapping[str, Any]) -> EntityRecord:
-    """Return the record without its path; the project is made when it is missing."""
+    """Return the record without its path."""
     owner = context.check_name(project, "project")
     given = dict(fields)
-    id_ = given.pop("uuid", None) or str(uuid_module.uuid4())
-    key = str(runtime.Key(owner, type_, str(kind), context.check_name(name, type_), str(id_)))
-    runtime.parse_key(key)
+    id_ = _check_id(given.pop("uuid", None) or str(uuid_module.uuid4()))
+    if not isinstance(kind, str) or not re.fullmatch(_KIND, kind):
+        raise UsageError(f"kind: {show(kind)} is no kind; allowed: one as 'table', 'artifact' or 'sklearn'")
+    key = str(runtime.Key(owner, type_, kind, context.check_name(name, "name"), id_))
     metadata = {one: given.pop(one) for one in ("description", "labels", "embedded") if given.get(one) is not None}
     check_labels(metadata.get("labels"))
-    context.ensure_project(owner)
-    return EntityRecord(key, owner, type_, str(kind), str(name), str(id_), "", spec=given, metadata=metadata)
+    return EntityRecord(key, owner, type_, kind, str(name), id_, "", spec=_check_json(given), metadata=metadata)
 
 
 def check_labels(labels: Any) -> None:
@@ -186,9 +189,27 @@ def check_labels(labels: Any) -> None:
         raise UsageError(f"labels: {show(labels)} is no list of texts; allowed: a list of strings")
 
 
-def _add(record: EntityRecord, path: str) -> Any:
-    from dataclasses import replace
+def _check_id(value: Any) -> str:
+    """Return an id that a person gives. Raises UsageError for what is no UUID of version 4."""
+    try:
+        if isinstance(value, str) and uuid_module.UUID(value).version == 4:
+            return value
+    except ValueError:
+        pass
+    raise UsageError(f"uuid: {show(value)} is none; allowed: a UUID of version 4")
 
+
+def _check_json(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the spec. Raises UsageError for what is no JSON."""
+    wrong = value_faults(dict(spec))
+    if wrong:
+        raise UsageError("fields of the spec are not valid:\n" + "\n".join(f"  {one}" for one in wrong))
+    return spec
+
+
+def _add(record: EntityRecord, path: str) -> Any:
+    """Keep the record; the project is made when it is missing."""
+    context.ensure_project(record.project)
     return make(context.current().store.add_entity(replace(record, path=path)))
 
 

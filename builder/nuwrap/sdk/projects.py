@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nuwrap.errors import UsageError
+from nuwrap.errors import StoreError, UsageError
 from nuwrap.sdk import context, functions, runs
 from nuwrap.sdk.absent import explain_absence
 from nuwrap.sdk.entities import check_labels
@@ -16,6 +16,7 @@ from nuwrap.sdk.functions import Function
 from nuwrap.sdk.project_data import ProjectData, within
 from nuwrap.sdk.runs import Run
 from nuwrap.store import ProjectRecord
+from nuwrap.store.secrets import Secrets
 from nuwrap_runtime.schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -199,12 +200,20 @@ def update_project(project: Project, **fields: Any) -> Project:
 
 
 def delete_project(name: str, *, cascade: bool = False, **unused: Any) -> None:
-    """Remove a project, with `cascade` all that is in it too; folders of runs and files of data stay.
+    """Remove a project, with `cascade` all that is in it too, its secrets; folders of runs and files of data stay.
 
     Raises NotFound, and without `cascade` a StoreError for a project that is not empty.
     """
     _check_unused({key: value for key, value in unused.items() if key != "clean_context"})
-    context.current().store.delete_project(context.find_project(name).name, cascade=cascade)
+    ctx = context.current()
+    secrets = Secrets(ctx.home)
+    kept = secrets.names(context.find_project(name).name)
+    if kept and not cascade:
+        raise StoreError(
+            f"project {name!r} has secrets ({', '.join(kept)}); delete it with cascade=True, and they go too"
+        )
+    ctx.store.delete_project(name, cascade=cascade)
+    secrets.delete_project(name)
 
 
 def import_project(file: str | os.PathLike[str], **unused: Any) -> Project:

@@ -132,7 +132,8 @@ class Store(Protocol):
     """A user's history, open in several processes at once. Each method is one transaction: whole or not at all.
 
     Methods raise StoreError for a file that cannot be read or written. What is asked for and not there is None or an
-    empty list; a name that must be there is a NotFound. Lists are newest first.
+    empty list; a name that must be there, as a new record's project, is a NotFound. An identity that is taken is a
+    StoreError. Lists are newest first. Threads of a process take turns; a child by fork opens its own.
     """
 
     def close(self) -> None:
@@ -160,13 +161,13 @@ class Store(Protocol):
         """Add a version, the latest from now on. Raises StoreError when the id is taken."""
 
     def get_function(self, project: str, name: str = "", id: str = "") -> FunctionRecord | None:
-        """Return the version of that id, or the latest of that name."""
+        """Return the version of that id (and of that name, when it is given too), or the latest of that name."""
 
     def get_function_versions(self, project: str, name: str) -> list[FunctionRecord]:
         """Return all versions."""
 
     def list_functions(self, project: str, *, label: str = "") -> list[FunctionRecord]:
-        """Return the latest version of each function."""
+        """Return the latest version of each function; with a label those whose latest version has it."""
 
     def update_function(self, record: FunctionRecord) -> FunctionRecord:
         """Replace a version's spec and folder in place. Raises NotFound."""
@@ -226,22 +227,25 @@ class Store(Protocol):
         """Add a version, the latest of its project, type and name from now on."""
 
     def get_entity(self, key: str) -> EntityRecord | None:
-        """Return the entity of a `store://` key; without an id the latest."""
+        """Return the entity of a `store://` key; without an id the latest of its kind. What is no key names none."""
 
     def find_entity(self, project: str, type: str, name: str) -> EntityRecord | None:
         """Return the latest of that name, of any kind."""
 
     def list_entities(self, project: str, type: str, *, label: str = "") -> list[EntityRecord]:
-        """Return the latest version of each."""
+        """Return the latest version of each; with a label those whose latest version has it in its metadata."""
 
     def get_entity_versions(self, project: str, type: str, name: str) -> list[EntityRecord]:
         """Return all versions."""
 
     def delete_entity(self, key: str) -> None:
-        """Remove one version, or all of the name for a key without id; files stay. Raises NotFound."""
+        """Remove one version, or for a key without id all of its kind and name; files stay. Raises NotFound."""
 
     def lineage(self, *, run: str = "", key: str = "") -> list[LineageRecord]:
-        """Return what a run consumed and produced, or which runs an entity's version had to do with."""
+        """Return what a run consumed and produced, or which runs had to do with an entity's version.
+
+        A key without an id means the latest version; a deleted version is known to its runs.
+        """
 
 
 def open_store(home: str) -> Store:

@@ -25,7 +25,6 @@ class Entities:
     _database: Database
 
     def add_entity(self, record: EntityRecord) -> EntityRecord:
-        """Add a version, the latest of its project, type and name. Raises NotFound for the project, StoreError."""
         record = replace(record, created=record.created or now())
         with self._database.write() as connection:
             require_project(connection, record.project)
@@ -33,39 +32,30 @@ class Entities:
         return record
 
     def get_entity(self, key: str) -> EntityRecord | None:
-        """Return the entity of the key; without an id the latest of its kind. What is no key names none."""
         with self._database.read() as connection:
             return _latest(connection, key)
 
     def find_entity(self, project: str, type: str, name: str) -> EntityRecord | None:
-        """Return the latest of that name, of any kind."""
         with self._database.read() as connection:
             return ENTITIES.first(connection, _BY_NAME, project, type, name)
 
     def list_entities(self, project: str, type: str, *, label: str = "") -> list[EntityRecord]:
-        """Return the latest version of each; with a label those whose latest version has it in its metadata."""
         latest = "SELECT max(seq) FROM entities WHERE project = ? AND type = ? GROUP BY name"
         with self._database.read() as connection:
             found = ENTITIES.select(connection, f"WHERE seq IN ({latest}) ORDER BY seq DESC", project, type)
         return [one for one in found if has_label(one.metadata, label)]
 
     def get_entity_versions(self, project: str, type: str, name: str) -> list[EntityRecord]:
-        """Return all versions, newest first."""
         with self._database.read() as connection:
             return ENTITIES.select(connection, _BY_NAME, project, type, name)
 
     def delete_entity(self, key: str) -> None:
-        """Remove one version, or for a key without id all of its kind and name; files stay. Raises NotFound."""
         where, values = _condition(key)
         with self._database.write() as connection:
             if not ENTITIES.delete(connection, where, *values):
                 raise NotFound(f"the history has no {key}")
 
     def lineage(self, *, run: str = "", key: str = "") -> list[LineageRecord]:
-        """Return what a run consumed and produced, or which runs had to do with a version, deleted ones too.
-
-        A key without an id means the latest version.
-        """
         with self._database.read() as connection:
             if run:
                 return LINEAGE.select(connection, "WHERE run = ? ORDER BY seq DESC", run)

@@ -21,7 +21,6 @@ class Functions:
     _database: Database
 
     def add_function(self, record: FunctionRecord) -> FunctionRecord:
-        """Add a version, the latest from now on. Raises NotFound for the project, StoreError when the id is taken."""
         record = replace(record, created=record.created or now(), updated=record.updated or now())
         with self._database.write() as connection:
             require_project(connection, record.project)
@@ -29,26 +28,22 @@ class Functions:
         return record
 
     def get_function(self, project: str, name: str = "", id: str = "") -> FunctionRecord | None:
-        """Return the version of that id, of that name when one is given too, or the latest of that name."""
         with self._database.read() as connection:
             if not id:
                 return FUNCTIONS.first(connection, _BY_NAME, project, name)
             return FUNCTIONS.first(connection, "WHERE id = ? AND project = ? AND ? IN ('', name)", id, project, name)
 
     def get_function_versions(self, project: str, name: str) -> list[FunctionRecord]:
-        """Return all versions, newest first."""
         with self._database.read() as connection:
             return FUNCTIONS.select(connection, _BY_NAME, project, name)
 
     def list_functions(self, project: str, *, label: str = "") -> list[FunctionRecord]:
-        """Return the latest version of each function; with a label those whose latest version has it."""
         latest = "WHERE seq IN (SELECT max(seq) FROM functions WHERE project = ? GROUP BY name) ORDER BY seq DESC"
         with self._database.read() as connection:
             found = FUNCTIONS.select(connection, latest, project)
         return [one for one in found if has_label(one.spec, label)]
 
     def update_function(self, record: FunctionRecord) -> FunctionRecord:
-        """Replace a version's spec and folder in place. Raises NotFound."""
         changes = {"spec": record.spec, "folder": record.folder, "updated": now()}
         with self._database.write() as connection:
             FUNCTIONS.update(connection, "id = ? AND project = ?", (record.id, record.project), **changes)
@@ -58,7 +53,6 @@ class Functions:
         return found
 
     def delete_function(self, project: str, name: str, *, id: str = "") -> int:
-        """Remove one version, or all with id "", and their tasks; return how many. Runs stay. Raises NotFound."""
         with self._database.write() as connection:
             gone = FUNCTIONS.delete(connection, "project = ? AND name = ? AND ? IN ('', id)", project, name, id)
         if not gone:
@@ -67,7 +61,6 @@ class Functions:
         return gone
 
     def ensure_task(self, function: FunctionRecord, action: str, spec: Document) -> TaskRecord:
-        """Return the version's task of that action, made or with its spec replaced. Raises NotFound."""
         made = TaskRecord(str(uuid.uuid4()), function.project, function.id, action, spec, now())
         key = (function.id, action)
         with self._database.write() as connection:

@@ -45,7 +45,6 @@ class Runs:
     _database: Database
 
     def add_run(self, record: RunRecord, lineage: Sequence[LineageRecord] = ()) -> RunRecord:
-        """Add a run with its first state change and what it consumes. Raises NotFound for the project, StoreError."""
         record = replace(record, created=record.created or now(), message=_clean(record.message))
         with self._database.write() as connection:
             require_project(connection, record.project)
@@ -56,15 +55,11 @@ class Runs:
         return record
 
     def change_run(self, id: str, state: str, message: str = "", **fields: Any) -> RunRecord:
-        """Enter a state, with further fields of the record; `started` and `finished` are set when they are not given.
-
-        An ended run changes by `resume=True` alone, which drops what the earlier attempt has left; otherwise it is
-        returned as it is: of two who end it, the first counts. Raises NotFound; StoreError for `resume` of a run that
-        has not ended: of two who resume it, one does.
-        """
         resume = fields.pop("resume", False)
         if not set(fields) <= CHANGEABLE:
-            raise TypeError(f"change_run changes {', '.join(sorted(CHANGEABLE))}, not {sorted(set(fields))}")
+            raise TypeError(
+                f"change_run changes {', '.join(sorted(CHANGEABLE))}, not {', '.join(sorted(set(fields) - CHANGEABLE))}"
+            )
         with self._database.write() as connection:
             record = _require(connection, id)
             if resume:
@@ -86,7 +81,6 @@ class Runs:
         entities: Sequence[EntityRecord] = (),
         lineage: Sequence[LineageRecord] = (),
     ) -> RunRecord:
-        """End a run with all that it has left, replacing an earlier attempt's; an ended one is returned as it is."""
         with self._database.write() as connection:
             record = _require(connection, id)
             if record.state in ENDED:
@@ -100,7 +94,6 @@ class Runs:
             return _enter(connection, record, state, message, left)
 
     def get_run(self, id: str) -> RunRecord | None:
-        """Return the run of that id, or of the only id that begins so (8 characters at least)."""
         with self._database.read() as connection:
             return _find(connection, id)
 
@@ -113,7 +106,6 @@ class Runs:
         states: Iterable[str] = (),
         limit: int | None = None,
     ) -> list[RunRecord]:
-        """Return runs, newest first, of all projects with project "", without `result`; no states mean all."""
         wanted = {"project": project, "function": function, "action": action}
         given = {name: value for name, value in wanted.items() if value}
         conditions = [f"{name} = ?" for name in given]
@@ -126,12 +118,10 @@ class Runs:
             return RUNS.select(connection, rest, *given.values(), *states, -1 if limit is None else limit)
 
     def run_states(self, id: str) -> list[StateChange]:
-        """Return the run's state changes, oldest first."""
         with self._database.read() as connection:
             return STATES.select(connection, "WHERE run = ? ORDER BY seq", id)
 
     def delete_run(self, id: str) -> None:
-        """Remove an ended run; entities it has made stay. Raises NotFound, StoreError for one that has not ended."""
         with self._database.write() as connection:
             record = _require(connection, id)
             if record.state not in ENDED:

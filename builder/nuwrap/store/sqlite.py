@@ -1,4 +1,4 @@
-"""The history in SQLite: what `Store` says, one transaction a method."""
+"""The history in SQLite: what each method does is said by `Store` alone, in `store/__init__.py`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ class SqliteStore(Functions, Runs, Entities):
         self._database = Database(home)
 
     def close(self) -> None:
-        """Let the file go; a second call does nothing."""
         self._database.close()
 
     def add_project(self, record: ProjectRecord) -> tuple[ProjectRecord, bool]:
-        """Return the project of that name, and whether this call has made it: of two at once, one has."""
         at = now()
         with self._database.write() as connection:
             there = PROJECTS.first(connection, "WHERE name = ?", record.name)
@@ -37,17 +35,14 @@ class SqliteStore(Functions, Runs, Entities):
         return made, True
 
     def get_project(self, name: str) -> ProjectRecord | None:
-        """Return the project."""
         with self._database.read() as connection:
             return PROJECTS.first(connection, "WHERE name = ?", name)
 
     def list_projects(self) -> list[ProjectRecord]:
-        """Return all projects, newest first."""
         with self._database.read() as connection:
             return PROJECTS.select(connection, "ORDER BY seq DESC")
 
     def update_project(self, record: ProjectRecord) -> ProjectRecord:
-        """Replace description and labels. Raises NotFound."""
         changes = {"description": record.description, "labels": record.labels, "updated": now()}
         with self._database.write() as connection:
             PROJECTS.update(connection, "name = ?", [record.name], **changes)
@@ -57,10 +52,6 @@ class SqliteStore(Functions, Runs, Entities):
         return found
 
     def delete_project(self, name: str, *, cascade: bool) -> None:
-        """Remove the project. Without `cascade` one that has functions, runs or entities is a StoreError naming them.
-
-        Raises NotFound. What lies in folders stays.
-        """
         with self._database.write() as connection:
             count = "SELECT count(*) FROM {} WHERE project = ?"
             held = {table: connection.execute(count.format(table), [name]).fetchone()[0] for table in _HELD}

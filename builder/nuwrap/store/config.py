@@ -46,7 +46,7 @@ def write_config(home: str, name: str, value: str) -> None:
     if faults:
         raise UsageError(faults[0])
     config = replace(read_config(home), **{name: value})
-    make_folder(home)
+    make_folder(os.path.abspath(home))
     path = _path(home)
     try:
         with open_folder(os.path.dirname(path)) as folder:

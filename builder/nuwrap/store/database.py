@@ -1,7 +1,7 @@
 """One SQLite file, opened for this user alone: transactions, and what SQLite says as errors that help.
 
 A process has one connection, and its threads take turns: statements are short, a thread that ends leaves nothing open,
-and `close` has one thing to close. Other processes wait for a writer up to `WAIT_S`; readers never wait (WAL).
+and `close` has one thing to close. Other processes wait for a writer up to `WAIT_S`; with WAL readers never wait.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -17,15 +16,16 @@ from typing import Final
 
 from nuwrap.errors import StoreError
 from nuwrap.store.home import make_folder
-from nuwrap.store.migrations import check_version, migrate
+from nuwrap.store.journal import can_have_wal, choose_journal
+from nuwrap.store.migrations import MIGRATIONS, check_version, migrate
 
 FILE_NAME = "store.db"
-WAIT_S = 10.0
+WAIT_S: Final = 10.0
 
 _MOVE = "move it away to begin a new one: outputs and logs of runs lie in their own folders"
 # What to do, by the beginning of SQLite's own text: Python 3.10 does not tell the code.
 _ADVICE: Final = (
-    ("database is locked", f"another process has written for {WAIT_S:g} s; wait until it has ended, then try again"),
+    ("database is locked", "another process has been writing for too long; wait until it has ended, then try again"),
     ("database or disk is full", "make room, then try again"),
     ("attempt to write a readonly database", "make the file and its folder writable, or set NUWRAP_HOME to another"),
     ("unable to open database file", "this user may not read and write it, or its folder is gone"),
@@ -33,19 +33,25 @@ _ADVICE: Final = (
     ("database disk image is malformed", f"it is damaged; {_MOVE}"),
     ("malformed database schema", f"it is damaged; {_MOVE}"),
     ("no such table", f"another program has changed it, or it is damaged; {_MOVE}"),
+    ("a document of", f"it is damaged; {_MOVE}"),
+    ("Could not decode", f"it is damaged; {_MOVE}"),
     ("disk I/O error", "the disk is full, or failing, or gone; make room, then try again"),
 )
 
 
 class Database:
-    """The open file. Each block of `read` or `write` has the connection for itself."""
+    """The open file. Each block of `read` or `write` has the connection for itself.
 
-    def __init__(self, home: str) -> None:
+    `wait_s` is how long another process's lock is waited for, at most.
+    """
+
+    def __init__(self, home: str, wait_s: float = WAIT_S) -> None:
+        home = os.path.abspath(home)
         make_folder(home)
         self.path = os.path.join(home, FILE_NAME)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._connection: sqlite3.Connection | None = _connect(self.path)
+        self._connection: sqlite3.Connection | None = _connect(self.path, wait_s)
 
     def close(self) -> None:
         """Let the file go; a second call does nothing, nor does one in a child by fork."""
@@ -106,20 +112,28 @@ def explained(path: str) -> Iterator[None]:
         raise StoreError(f"the history {path!r}: {exc}" + (f"; {advice}" if advice else "")) from exc
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, wait_s: float) -> sqlite3.Connection:
     _make_file(path)
     with explained(path):
-        connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA foreign_keys = ON")
-            check_version(connection, path)
-            _choose_journal(connection)
-            with transaction(connection):
-                migrate(connection, path)
+            _set_up(connection, path, wait_s)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: str, wait_s: float) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    wal = can_have_wal(os.path.dirname(path))
+    if not wal:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    taken = check_version(connection, path)  # before anything is changed: the file may be another program's
+    choose_journal(connection, wal=wal, wait_s=wait_s)
+    if taken < len(MIGRATIONS):
+        with transaction(connection):
+            migrate(connection, path)
 
 
 def _make_file(path: str) -> None:
@@ -140,18 +154,3 @@ def _make_file(path: str) -> None:
                 f"the history {path!r} is read-only: this user may not write the {wanted} {place!r}; "
                 "make it writable, or set NUWRAP_HOME to another folder"
             )
-
-
-def _choose_journal(connection: sqlite3.Connection) -> None:
-    """Choose WAL, which is the file's own from then on; a disk without shared memory keeps the rollback journal."""
-    ends = time.monotonic() + WAIT_S
-    while True:
-        try:
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            break
-        except sqlite3.OperationalError as exc:  # two who change it at once are refused without a wait
-            if not str(exc).startswith("database is locked") or time.monotonic() > ends:
-                raise
-            time.sleep(0.01)
-    # In WAL a power cut may take the last transactions, never break the file; the other journal has no such mode.
-    connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")

@@ -22,15 +22,22 @@ def to_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), default=_plain)
 
 
-def from_json(text: str) -> Any:
-    """Return the value; the empty document of most runs is not parsed."""
-    return {} if text == "{}" else json.loads(text)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+def decode(table: str, column: str, texts: Sequence[str]) -> tuple[Any, ...]:
+    """Return the values of a column of documents. Raises sqlite3.DatabaseError for what is no JSON."""
+    try:
+        return tuple(map(_DOCUMENTS[column], texts))
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise sqlite3.DatabaseError(f"a document of {table}.{column} is not JSON ({exc})") from exc
+
+
+def _document(text: str) -> Any:
+    return {} if text == "{}" else json.loads(text)  # most runs have empty ones
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -39,7 +46,7 @@ def _labels(text: str) -> tuple[str, ...]:
 
 _DOCUMENTS: Final[Mapping[str, Callable[[str], Any]]] = {
     "labels": _labels,
-    **dict.fromkeys(("spec", "service", "outputs", "result", "metadata"), from_json),
+    **dict.fromkeys(("spec", "service", "outputs", "result", "metadata"), _document),
 }
 
 
@@ -86,7 +93,7 @@ class Table(Generic[R]):
             return []
         for place, name in enumerate(self.columns):
             if name in _DOCUMENTS:
-                columns[place] = tuple(map(_DOCUMENTS[name], columns[place]))
+                columns[place] = decode(self.name, name, columns[place])
         return list(map(self.record, *columns))
 
     def first(self, connection: sqlite3.Connection, rest: str, *key: Any) -> R | None:

@@ -21,7 +21,7 @@ from nuwrap.store import (
     StateChange,
 )
 from nuwrap.store.database import Database, now
-from nuwrap.store.rows import ENTITIES, LINEAGE, RUNS, STATES, from_json, require_project, to_json
+from nuwrap.store.rows import ENTITIES, LINEAGE, RUNS, STATES, decode, require_project, to_json
 
 PREFIX_CHARACTERS: Final = 8
 _LAST_LETTER: Final = "\U0010ffff"
@@ -145,7 +145,7 @@ def _require(connection: Connection, id: str) -> RunRecord:
 
 def _with_result(connection: Connection, record: RunRecord) -> RunRecord:
     row = connection.execute("SELECT result FROM results WHERE run = ?", [record.id]).fetchone()
-    return replace(record, result=from_json(row[0])) if row else record
+    return replace(record, result=decode("results", "result", row)[0]) if row else record
 
 
 def _enter(connection: Connection, record: RunRecord, state: str, message: str, values: dict[str, Any]) -> RunRecord:

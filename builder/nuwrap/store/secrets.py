@@ -26,7 +26,7 @@ class Secrets:
     """The secrets of a home folder."""
 
     def __init__(self, home: str) -> None:
-        self._home = home
+        self._home = os.path.abspath(home)
 
     def set(self, project: str, name: str, value: str) -> None:
         """Keep the value, in place of an earlier one. Raises UsageError for a name or a value that cannot be kept."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nuwrap.errors import NotFound, StoreError
 from nuwrap.store import ProjectRecord
-from nuwrap.store.database import Database, now
+from nuwrap.store.database import WAIT_S, Database, now
 from nuwrap.store.entities import Entities
 from nuwrap.store.functions import Functions
 from nuwrap.store.rows import PROJECTS
@@ -18,8 +18,8 @@ _HELD = ("functions", "runs", "entities")
 class SqliteStore(Functions, Runs, Entities):
     """A user's history in `store.db` of a folder."""
 
-    def __init__(self, home: str) -> None:
-        self._database = Database(home)
+    def __init__(self, home: str, wait_s: float = WAIT_S) -> None:
+        self._database = Database(home, wait_s)
 
     def close(self) -> None:
         self._database.close()

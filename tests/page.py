@@ -10,6 +10,7 @@ do. All other blocks are only read. `PYTHON3_11`, the version that the pages nam
 
 from __future__ import annotations
 
+import linecache
 import os
 import re
 import signal
@@ -67,6 +68,8 @@ def do_page(path: Path) -> int:
                     do_command(block.place, command, printed, stack)
             elif block.language == "python":
                 print(f"--- {block.place}", flush=True)
+                lines = block.text.splitlines(keepends=True)
+                linecache.cache[block.place] = (len(block.text), None, lines, block.place)  # as a notebook's cells are
                 exec(compile(block.text, block.place, "exec"), scope)  # noqa: S102 - our own documentation
             else:
                 continue

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from nuwrap.errors import NotFound, RunFailed, UsageError
+from nuwrap.errors import NotFound, NuwrapError, RunFailed, UsageError
 from nuwrap.runs import watch
 from nuwrap.sdk import context, entities
 from nuwrap.sdk.fields import Fields
@@ -87,7 +87,10 @@ class Run:
         return Fields({**given, **times, "service": dict(one.service), **left})
 
     def __repr__(self) -> str:
-        one = self._now()
+        try:
+            one = self._now()
+        except NuwrapError:  # the history is gone or closed: what was known last
+            one = self._record
         return f"<Run {one.id[:SHORT_ID]}: {one.action} {one.project}/{one.function} {one.state}{_took(one)}>"
 
     def _repr_html_(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from nuwrap.errors import NotFound, PlatformError, StoreError, UsageError
 from nuwrap_runtime.errors import InputsError, OutputsError
+
+sys.path.append(str(Path(__file__).parent.parent / "wrapper"))
+from s3_server import S3Server
 
 
 @pytest.fixture
@@ -158,3 +162,27 @@ def test_a_project_with_secrets_goes_by_cascade_alone(project: Any, dh: Any) -> 
         dh.delete_project("p")
     dh.delete_project("p", cascade=True)
     assert dh.get_or_create_project("p").list_secrets() == []
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    with S3Server() as server:
+        for name, value in server.environ().items():
+            monkeypatch.setenv(name, value)
+        server.make("bucket", {"raw/prices.csv": b"a\n1\n"})
+        yield server
+
+
+def test_data_in_a_store_is_fetched_once_and_stored_where_asked(project: Any, s3: S3Server, tmp_path: Path) -> None:
+    far = project.new_dataitem("far", path="s3://bucket/raw/prices.csv")
+    assert far.as_df().to_dict("list") == {"a": [1]}
+    asked = len(s3.seen)
+    assert Path(far.as_file()).name == "prices.csv"
+    assert len(s3.seen) == asked
+    assert Path(far.download(tmp_path / "copy.csv")).read_text() == "a\n1\n"
+    blob = project.log_artifact("blob", data=b"abc", path="s3://bucket/kept/")
+    assert blob.path == "s3://bucket/kept/blob.bin"
+    assert s3.content("bucket", "kept/blob.bin") == b"abc"
+    assert list(Path(".nuwrap/data").iterdir()) == []
+    with pytest.raises(PlatformError, match=r"s3://bucket/nope\.csv"):
+        project.new_dataitem("lost", path="s3://bucket/nope.csv").as_df()

@@ -35,6 +35,7 @@ _ADVICE: Final = (
     ("no such table", f"another program has changed it, or it is damaged; {_MOVE}"),
     ("a document of", f"it is damaged; {_MOVE}"),
     ("Could not decode", f"it is damaged; {_MOVE}"),
+    ("'utf-8' codec can't decode", f"it is damaged; {_MOVE}"),
     ("disk I/O error", "the disk is full, or failing, or gone; make room, then try again"),
 )
 
@@ -107,7 +108,7 @@ def explained(path: str) -> Iterator[None]:
     """Turn errors of SQLite into a StoreError with the path and what to do."""
     try:
         yield
-    except (sqlite3.Error, UnicodeEncodeError, OverflowError) as exc:
+    except (sqlite3.Error, UnicodeError, OverflowError) as exc:
         advice = next((advice for text, advice in _ADVICE if str(exc).startswith(text)), "")
         raise StoreError(f"the history {path!r}: {exc}" + (f"; {advice}" if advice else "")) from exc
 

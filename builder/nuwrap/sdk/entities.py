@@ -39,6 +39,11 @@ class _Stored(runtime.Entity):
         """Return which runs have made and read this version: `relation` (produces, consumes), `run`, `name`, `key`."""
         return context.current().store.lineage(key=self.key)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return project, name, kind, id, key, spec and metadata as plain values."""
+        given = {name: getattr(self, name) for name in ("project", "name", "kind", "id", "key")}
+        return {**given, "spec": dict(self.spec), "metadata": dict(self.metadata)}
+
     def export(self, filename: str | os.PathLike[str] | None = None) -> str:
         """Write the entity as YAML, `TYPE-NAME.yaml` by default, and return the file's absolute path."""
         from nuwrap.sdk.documents import write_entity

@@ -79,12 +79,13 @@ class Run:
 
     @property
     def status(self) -> Fields:
-        """`state`, `message` (why it failed), `results`, `outputs`, `metrics`, `service`, `exit_code` and times."""
+        """`state`, `message` (why it failed), `results`, `outputs`, `metrics`, `service`, `warnings` and more."""
         one = self._whole()
         given = {name: getattr(one, name) for name in ("state", "message", "exit_code", "platform", "attempt")}
         times = {name: getattr(one, name) for name in ("created", "started", "finished")}
         left = {"results": self.results(), "outputs": self.outputs(as_key=True), "metrics": self.metrics()}
-        return Fields({**given, **times, "service": dict(one.service), **left})
+        warnings = list(one.result.get("warnings") or [])
+        return Fields({**given, **times, "service": dict(one.service), **left, "warnings": warnings})
 
     def __repr__(self) -> str:
         try:
@@ -101,10 +102,10 @@ class Run:
     def wait(self, timeout: float | None = None, *, log_info: bool = True, raise_on_error: bool = False) -> Run:
         """Wait until a job has ended, or a service is ready; return this run.
 
-        A job that fails does not raise: its reason is printed (not with `log_info=False`) and is `status.message`;
-        with `raise_on_error` it is a RunFailed. Raises PlatformError with phase and reason for a service that is not
-        ready after `timeout` seconds, 300 by default, or has ended, and TimeoutError for a job that goes on longer
-        than `timeout`; without one a job is waited for as long as it takes. Ctrl-C leaves the run going.
+        A job that fails does not raise: its reason is printed, as warnings are (not with `log_info=False`), and is
+        `status.message`; with `raise_on_error` it is a RunFailed. Raises PlatformError with phase and reason for a
+        service that has ended, or is not ready after `timeout` seconds, 300 by default; TimeoutError for a job that
+        goes on longer than `timeout`: without one it is waited for as long as it takes. Ctrl-C leaves the run going.
         """
         if timeout is not None and (isinstance(timeout, bool) or timeout < 0):
             raise UsageError(f"timeout {timeout!r}: allowed: seconds, 0 or more, or None")
@@ -116,6 +117,8 @@ class Run:
         self._record = watch.wait(ctx.store, ctx.home, self._record, timeout_s=timeout)
         if self._record.state not in ENDED:
             raise TimeoutError(f"{self!r} has not ended after {timeout:g} s; it goes on: wait again, or stop it")
+        if log_info:
+            self._tell_warnings()
         if self._record.state != COMPLETED and (raise_on_error or log_info):
             self._tell_failure(raise_on_error=raise_on_error)
         return self
@@ -220,6 +223,10 @@ class Run:
         if self._now().state in ENDED and not self._record.result:
             self.refresh()
         return self._record
+
+    def _tell_warnings(self) -> None:
+        for text in self._whole().result.get("warnings") or []:
+            context.say(f"run {self.id[:SHORT_ID]} of {self._record.function!r}: warning: {text}")
 
     def _tell_failure(self, *, raise_on_error: bool) -> None:
         one = self._record

@@ -79,7 +79,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     ),
     "prometheus_client": (f"{RUNTIME}/host/service/metrics.py",),
     "pydantic": tuple(
-        f"{TOOLKIT}/spec/{name}.py" for name in ("affinity", "function", "model", "run_values", "shapes")
+        f"{TOOLKIT}/spec/{name}.py" for name in ("affinity", "checks", "function", "model", "shapes")
     ),
     "requests": (f"{TOOLKIT}/sdk/invoke.py",),
     "rich": (f"{TOOLKIT}/cli/show.py",),

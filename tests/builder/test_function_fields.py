@@ -147,13 +147,14 @@ def test_a_requirement_is_kept_verbatim(requirement: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kind": "container"}, "kind: 'container' cannot be taken; allowed: python"),
+        ({"kind": "container"}, "kind: 'container' is none of these; allowed: python"),
         ({"name": "../x"}, "name: '../x' has not the right form"),
         ({"uuid": "12345678-1234-1234-1234-123456789abc"}, "is no UUID of version 4"),
         ({"labels": "a"}, "labels: 'a' is not a list"),
         ({"labels": ["a", 1]}, "labels[1]: 1 is not a string"),
         ({"embedded": "yes"}, "embedded: 'yes' is not true or false"),
-        ({"requirements": "requirements.txt"}, "'requirements.txt' is not a list"),
+        ({"requirements": "requirements.txt"}, "'requirements.txt' is a file; write its lines as the list"),
+        ({"requirements": "numpy>1"}, "'numpy>1' is not a list; write ['numpy>1']"),
         ({"code": "  "}, "code: is empty"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

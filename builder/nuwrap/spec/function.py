@@ -7,46 +7,54 @@ import uuid as uuid_module
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, field_validator, model_validator
 
 from nuwrap.errors import SpecError
-from nuwrap.spec.requirements import check_requirement, hide_credentials
+from nuwrap.spec.model import Many, Value, check, quote, said
+from nuwrap.spec.requirements import check_requirement
 from nuwrap_runtime.launch import HANDLER, INIT_FUNCTION, NAME, NAME_FORM, decode_base64
-from nuwrap_runtime.schema import did_you_mean, show
+from nuwrap_runtime.schema import show
 
 PythonVersion = Literal["PYTHON3_9", "PYTHON3_10", "PYTHON3_11", "PYTHON3_12", "PYTHON3_13"]
 PYTHON_VERSIONS: Mapping[str, str] = {name: name[len("PYTHON") :].replace("_", ".") for name in get_args(PythonVersion)}
-KEY_CHARACTERS = 80
 SOURCES = ("code_src", "code", "base64")
-_KINDS = {"string_type": "a string", "bool_type": "true or false", "tuple_type": "a list", "list_type": "a list"}
-_TUPLE = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+_FILES = (".txt", ".in", ".toml", ".py", ".cfg", ".yaml", ".yml", ".lock")
 
 
-class Function(BaseModel):
-    """A valid function of kind `python`. A field's description says what is allowed, in errors too.
+def _refuse_text(value: Any) -> Any:
+    """Say how a list is written where a requirements file or a single requirement stands."""
+    if not isinstance(value, str):
+        return value
+    if value.endswith(_FILES):
+        raise ValueError(f"{quote(value)} is a file; write its lines as the list, each requirement its own entry")
+    raise ValueError(f"{quote(value)} is not a list; write [{quote(value)}]")
+
+
+class Function(Value):
+    """A valid function of kind `python`.
 
     Exactly one of `code_src`, `code`, `base64` is given. A `code_src` without a scheme is a path here.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: str = Field(description=NAME_FORM)
-    kind: Literal["python"] = Field(description="python")
-    handler: str = Field(description="[module:]function, as 'f', 'pkg.mod:f' or 'mod:Class.method'")
-    python_version: PythonVersion = Field(description=", ".join(get_args(PythonVersion)))
-    project: str = Field("default", description=NAME_FORM)
-    uuid: str = Field("", description="a UUID of version 4")
-    description: str = Field("", description="text")
-    labels: _TUPLE = Field((), description="a list of strings")
-    embedded: bool = Field(default=False, description="true or false")
-    code_src: str = Field("", description="a path, or an address with a scheme")
-    code: str = Field("", description="the code itself")
-    base64: str = Field("", description="the code as base64 of UTF-8 text")
-    init_function: str = Field("", description="[module:]function")
-    lang: str = Field("", description="text; recorded only")
-    image: str = Field("", description="a container image")
-    base_image: str = Field("", description="a container image to build on")
-    requirements: _TUPLE = Field((), description="a list of PEP 508 requirements, as 'pandas>1,<3'")
+    name: str = said("identifies the function in its project", NAME_FORM, ...)
+    kind: Literal["python"] = said("kind of the function", "python", ...)
+    handler: str = said("the function to call", "[module:]function, as 'f', 'pkg.mod:f' or 'mod:Class.method'", ...)
+    python_version: PythonVersion = said("Python that runs it", ", ".join(get_args(PythonVersion)), ...)
+    project: str = said("project it belongs to", NAME_FORM, "default")
+    uuid: str = said("id of this version; made when missing", "a UUID of version 4", "")
+    description: str = said("what it is, for people", "text", "")
+    labels: Many[str] = said("words to find it by", "a list of strings", ())
+    embedded: bool = said("stand in full in the project's export", "true or false", default=False)
+    code_src: str = said("where the code is", "a path, or an address with a scheme", "")
+    code: str = said("the code itself, becomes main.py", "text", "")
+    base64: str = said("the code itself, becomes main.py", "base64 of UTF-8 text", "")
+    init_function: str = said("called once before the first event", "[module:]function", "")
+    lang: str = said("language of the code; recorded only", "text", "")
+    image: str = said("image to run in", "a container image", "")
+    base_image: str = said("image to build on", "a container image", "")
+    requirements: Annotated[Many[str], BeforeValidator(_refuse_text)] = said(
+        "packages that the code imports", "a list of PEP 508 requirements, as 'pandas>1,<3'", ()
+    )
 
     @field_validator("name", "project")
     @classmethod
@@ -132,16 +140,13 @@ def make_function(
     already. Raises SpecError with all faults at once, one a line, each with its path, the value and what is allowed.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    lines = list(faults)
-    try:
-        function = Function.model_validate(given)
-    except ValidationError as exc:
-        errors = exc.errors(include_url=False)
-        lines += [_line(error, paths or {}) for error in errors]
-        fault = _source_fault([name for name in SOURCES if name in given])
-        if fault and all(error["loc"] for error in errors):  # pydantic looks at the whole only when its parts are valid
-            lines.append(f"code_src: {fault}")
-    if lines:
+    paths = paths or {}
+    function, found = check(Function, given, paths={**paths, "": paths.get("code_src", "code_src")})
+    source_fault = _source_fault([name for name in SOURCES if name in given])
+    if source_fault and not any(source_fault in line for line in found):
+        found.append(f"code_src: {source_fault}")  # pydantic looks at the whole only when its parts are valid
+    lines = [*faults, *found]
+    if function is None or lines:
         raise SpecError(f"{origin} is not valid:\n" + "\n".join(f"  {line}" for line in lines))
     return function
 
@@ -149,41 +154,6 @@ def make_function(
 def has_scheme(code_src: str) -> bool:
     """Tell an address (`git+https://…`) from a path; the same rule as the host's."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", code_src) is not None
-
-
-def show_key(key: Any) -> str:
-    """Return a file's key as a message names it: as it is when it is short and plain text, else quoted and escaped."""
-    text = str(key)
-    return text if text.isprintable() and len(text) <= KEY_CHARACTERS else show(text)
-
-
-def _line(error: Any, paths: Mapping[str, str]) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "code_src"
-    items = "".join(f"[{part}]" for part in error["loc"][1:])
-    where = paths.get(name, show_key(name)) + items
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key{did_you_mean(name, list(Function.model_fields))}"
-    if not error["loc"]:
-        return f"{where}: {error['ctx']['error']}"
-    return f"{where}: {_problem(error)}; allowed: {Function.model_fields[name].description}"
-
-
-def _problem(error: Any) -> str:
-    if error["type"] == "missing":
-        return "is missing"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] in _KINDS:
-        return f"{_quote(error['input'])} is not {_KINDS[error['type']]}"
-    return f"{_quote(error['input'])} cannot be taken"
-
-
-def _quote(value: Any) -> str:
-    """Return the value as a message shows it; an address that would be cut may lose the `@` that tells a password."""
-    if isinstance(value, str):
-        return show(hide_credentials(value))
-    text = show(value)
-    return f"this {type(value).__name__}" if "//" in text else text
 
 
 def _match(pattern: str, value: str, hint: str = "") -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from nuwrap.errors import SpecError
 from nuwrap.spec.document import load_documents
-from nuwrap.spec.function import Function, has_scheme, make_function, show_key
+from nuwrap.spec.function import Function, has_scheme, make_function
+from nuwrap.spec.model import show_key
 from nuwrap_runtime.launch import ARCHIVES, decode_base64
 from nuwrap_runtime.schema import did_you_mean, show
 

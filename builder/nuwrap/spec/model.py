@@ -12,10 +12,10 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from nuwrap.spec.requirements import hide_credentials
-from nuwrap_runtime.launch import IDENTIFIER
 from nuwrap_runtime.schema import did_you_mean, show
 
 KEY_CHARACTERS = 80
+KEYS_LISTED = 8
 _TYPES = {
     "string_type": "a string",
     "bool_type": "true or false",
@@ -58,9 +58,21 @@ class Shape(Value):
         found: dict[str, Any] = {}
         for key, one in value.items():
             name = cls._spell(str(key))
-            if one is not None and found.setdefault(name, one) != one:
+            if one is None:
+                continue
+            if name in found and found[name] != one:
                 raise ValueError(f"{name} and {to_camel(name)} are both given, with different values; keep one")
+            found[name] = one
         return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Let an editor take both spellings."""
+        schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
+        known = schema.get("properties", {})
+        schema["properties"] = {**known, **{to_camel(name): one for name, one in known.items()}}
+        schema["required"] = [name for name in schema.get("required", []) if "_" not in name]
+        return schema
 
     @classmethod
     def _spell(cls, key: str) -> str:
@@ -72,10 +84,14 @@ class Shape(Value):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
 
-def said(meaning: str, allowed: str, default: Any = None, **more: Any) -> Any:
-    """Return a field: what it is for, and what is allowed, which stands in errors too. `...` as default: required."""
-    extra = {"x-allowed": allowed, **more.pop("extra", {})}
-    return Field(default, description=meaning, json_schema_extra=extra, **more)
+def said(
+    meaning: str, allowed: str, default: Any = None, *, extra: Mapping[str, Any] | None = None, **more: Any
+) -> Any:
+    """Return a field: what it is for, and what is allowed, which stands in errors too. `...` as default: required.
+
+    `more` is pydantic's own.
+    """
+    return Field(default, description=meaning, json_schema_extra={"x-allowed": allowed, **(extra or {})}, **more)
 
 
 def check(
@@ -91,10 +107,10 @@ def check(
         return None, [_line(error, model, paths or {}) for error in exc.errors(include_url=False)]
 
 
-def allowed(field: FieldInfo) -> str:
-    """Return what a field's author said is allowed."""
+def told(field: FieldInfo, key: str, default: Any = "") -> Any:
+    """Return what a field's author said of it: `x-allowed`, `x-names`, `x-actions`."""
     extra = field.json_schema_extra
-    return str(extra.get("x-allowed", "")) if isinstance(extra, dict) else ""
+    return extra.get(key, default) if isinstance(extra, dict) else default
 
 
 def show_key(key: Any) -> str:
@@ -112,17 +128,18 @@ def quote(value: Any) -> str:
 
 
 def _line(error: Any, model: Any, paths: Mapping[str, str]) -> str:
-    loc = [part for part in error["loc"] if part != "[key]"]
+    is_name = "[key]" in error["loc"]
+    loc = [str(part) if is_name else part for part in error["loc"] if part != "[key]"]
     where = paths.get(str(loc[0]), show_key(loc[0])) + _tail(loc[1:]) if loc else paths.get("", "")
     fields = list(_fields_along(model, loc))
     if error["type"] == "extra_forbidden":
         names = _names(model, loc[:-1])
-        return f"{where}: unknown key{did_you_mean(str(loc[-1]), names)}; allowed: {', '.join(names)}"
+        listed = f"; allowed: {', '.join(names)}" if len(names) <= KEYS_LISTED else ""
+        return f"{where}: unknown key{did_you_mean(str(loc[-1]), names)}{listed}"
     text = _problem(error)
-    rule = next((text for text in map(allowed, reversed(fields)) if text), "")
-    if "[key]" in error["loc"]:
-        rule = "a Python name" if error["ctx"]["pattern"] == IDENTIFIER else "a label's key"
-        text += " for a name"
+    rule = next((rule for rule in (told(field, "x-allowed") for field in reversed(fields)) if rule), "")
+    if is_name:
+        text, rule = f"{text} for a name", told(fields[-1], "x-names")
     return f"{where}: {text}" + (f"; allowed: {rule}" if rule and "; allowed: " not in text else "")
 
 
@@ -137,11 +154,13 @@ def _problem(error: Any) -> str:
         return f"{quote(value)} is none of these{near}"
     if kind == "string_pattern_mismatch":
         return f"{quote(value)} has not the right form" if value else "is empty"
+    if kind == "string_too_short":
+        return "is empty"
     if kind == "string_too_long":
         return f"has {len(value)} characters, {error['ctx']['max_length']} at most"
     if kind in _BOUNDS:
         words, limit = _BOUNDS[kind]
-        return f"{quote(value)} is {words} {error['ctx'][limit]}"
+        return f"{quote(value)} is {words} {float(error['ctx'][limit]):.16g}"
     return f"{quote(value)} is not {_TYPES[kind]}" if kind in _TYPES else f"{quote(value)} cannot be taken"
 
 

@@ -6,18 +6,26 @@ The rules are Kubernetes' own where it sets them (its API reference, `core/v1`),
 from __future__ import annotations
 
 import posixpath
-import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from nuwrap.spec.model import Shape, quote, said
+from nuwrap.spec.quantities import as_text, count_bytes, count_gpus, quantity
 from nuwrap_runtime.schema import is_text
 
 LABEL = r"^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$"
 LABEL_FORM = "lower-case letters, digits and '-', 63 at most; the first and the last a letter or digit"
-_PART = r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 LABEL_KEY = rf"^(?:[a-z0-9](?:[-.a-z0-9]{{0,251}}[a-z0-9])?/)?{_PART}$"
 LABEL_KEY_FORM = "a label's key, as 'disktype' or 'example.com/zone'"
 LABEL_VALUE = rf"^(?:{_PART})?$"
@@ -43,60 +51,15 @@ _CLOSED = (
 )  # fmt: skip
 _KEPT = ("/bin", "/dev", "/etc", "/lib", "/shared", "/usr", "/work")
 
-# Source: apimachinery's resource.Quantity; a sign is left out, as nothing here may be negative.
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([EPTGMK]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?")
-_POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_LARGEST = 2**63 - 1
-
-
-def quantity(text: str) -> Decimal:
-    """Return the number that a Kubernetes quantity stands for: `1.5Gi` is 1610612736. Raises ValueError."""
-    found = _QUANTITY.fullmatch(text)
-    if not found or len(text) > 64:
-        raise ValueError(f"{quote(text)} is no quantity{_suggest_unit(text)}" if text else "is empty")
-    number, unit = Decimal(found[1]), found[2] or ""
-    if unit.endswith("i"):
-        number *= 1024 ** ("KMGTPE".index(unit[0]) + 1)
-    elif unit:
-        number = number.scaleb(_POWERS[unit] if unit in _POWERS else int(unit[1:]))
-    if number > _LARGEST:
-        raise ValueError(f"{quote(text)} is more than Kubernetes can count")
-    return number
-
-
-def _suggest_unit(text: str) -> str:
-    found = re.fullmatch(r"([0-9.]+) ?([kKmMgGtT])(i?)[bB]?", text)
-    if not found:
-        return ""
-    return f"; did you mean '{found[1]}{found[2].upper()}i'?"
-
-
-def _as_text(value: Any) -> Any:
-    """Take a number as it is written: `cpu: 2`, `cpu: 0.5`."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _check_bytes(text: str) -> Decimal:
-    number = quantity(text)
-    if text[-1] in "num":
-        raise ValueError(f"{quote(text)} is {number.normalize():f} bytes{_suggest_unit(text)}")
-    return number
-
-
-def _check_gpu(text: str) -> Decimal:
-    number = quantity(text)
-    if number != number.to_integral_value():
-        raise ValueError(f"{quote(text)} is a part of a GPU")
-    return number
-
 
 def _check_size(text: str) -> str:
-    if not _check_bytes(text):
+    if not count_bytes(text):
         raise ValueError(f"{quote(text)} is no size")
     return text
 
 
-Size = Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_size)]
+_NUMBER_OR_TEXT = {"type": ["string", "number"]}
+Size = Annotated[str, BeforeValidator(as_text), AfterValidator(_check_size), WithJsonSchema(_NUMBER_OR_TEXT)]
 
 
 class Env(Shape):
@@ -240,8 +203,12 @@ def _reserved_place(path: str) -> str:
 class Amount(Shape):
     """How much is asked for, and the most that is given; a plain value is what is asked for."""
 
-    requests: str | None = said("how much is asked for", "")
-    limits: str | None = said("the most that is given", "")
+    requests: str | None = None
+    limits: str | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [_NUMBER_OR_TEXT, super().__get_pydantic_json_schema__(core_schema, handler)]}
 
     @classmethod
     def _number(cls, text: str) -> Decimal:
@@ -250,7 +217,7 @@ class Amount(Shape):
     @model_validator(mode="before")
     @classmethod
     def _settle(cls, value: Any) -> Any:
-        text = _as_text(value)
+        text = as_text(value)
         if isinstance(text, str):
             cls._number(text)
             return {"requests": text}
@@ -259,7 +226,7 @@ class Amount(Shape):
     @field_validator("requests", "limits", mode="before")
     @classmethod
     def _check_amount(cls, value: Any) -> Any:
-        text = _as_text(value)
+        text = as_text(value)
         if isinstance(text, str):
             cls._number(text)
         return text
@@ -280,7 +247,7 @@ class Memory(Amount):
 
     @classmethod
     def _number(cls, text: str) -> Decimal:
-        return _check_bytes(text)
+        return count_bytes(text)
 
 
 class Gpus(Amount):
@@ -288,7 +255,7 @@ class Gpus(Amount):
 
     @classmethod
     def _number(cls, text: str) -> Decimal:
-        return _check_gpu(text)
+        return count_gpus(text)
 
     @model_validator(mode="after")
     def _check_same(self) -> Gpus:

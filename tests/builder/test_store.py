@@ -325,6 +325,16 @@ class TestRuns:
         assert {one.key for one in p.lineage(run="run-1")} == {"store://p/dataitem/table/raw:0", second.key}
         assert ids(p.get_entity_versions("p", "dataitem", "clean")) == ["2", "1"]
 
+    def test_an_output_of_the_same_key_takes_the_earlier_ones_place(self, p: Store) -> None:
+        p.add_run(run("run-1"))
+        finish(p, "run-1", ERROR, entities=[entity("1", path="/old"), entity("2")])
+        p.change_run("run-1", PENDING, resume=True)
+        finish(p, "run-1", entities=[entity("1", path="/new")])
+        assert [(one.id, one.path) for one in p.get_entity_versions("p", "dataitem", "raw")] == [
+            ("1", "/new"),
+            ("2", "/data/2"),
+        ]
+
     def test_of_two_who_resume_it_one_does(self, p: Store) -> None:
         p.add_run(run("run-1"))
         p.change_run("run-1", ERROR)

@@ -28,13 +28,17 @@ def define(fields: Mapping[str, Any], folder: str = "") -> tuple[Function, str]:
     start = ""
     if isinstance(code_src, str) and code_src.strip() and not has_scheme(code_src):
         start = folder or os.getcwd()
-    function = make_function(given, origin=f"function {fields.get('name')!r}", faults=_path_faults(code_src, start))
+    function = make_function(given, origin=_origin(fields), faults=_path_faults(code_src, start))
     return function, start
 
 
 def stored(function: Function) -> Mapping[str, Any]:
     """Return a function's fields as the history keeps them: what was given, without the record's own columns."""
     return function.model_dump(mode="json", exclude_defaults=True, exclude=set(IDENTITY))
+
+
+def _origin(fields: Mapping[str, Any]) -> str:
+    return f"function {fields['name']!r}" if fields.get("name") else "the function"
 
 
 def _path_faults(code_src: Any, folder: str) -> list[str]:
@@ -71,6 +75,4 @@ def _check_together(objects: Mapping[str, Any], fields: Mapping[str, Any], main:
         faults.append("handler: is another function than code")
     if faults:
         allowed = "allowed: a function as code, with one as init_function or none, and no other source"
-        raise SpecError(
-            f"function {fields.get('name')!r} is not valid:\n" + "\n".join(f"  {one}; {allowed}" for one in faults)
-        )
+        raise SpecError(f"{_origin(fields)} is not valid:\n" + "\n".join(f"  {one}; {allowed}" for one in faults))

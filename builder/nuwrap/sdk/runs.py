@@ -242,7 +242,8 @@ def get_run(identifier: str, project: str | None = None) -> Run:
     record = context.current().store.get_run(id_) if id_ else None
     if record is None or (project and record.project != project):
         where = f" in project {project!r}" if project else ""
-        raise NotFound(f"there is no run {identifier!r}{where}; list_runs() and `nuwrap ps --all` show what there is")
+        short = f"; give {SHORT_ID} characters of its id at least" if len(id_) < SHORT_ID else ""
+        raise NotFound(f"there is no run {identifier!r}{where}{short}; list_runs() shows what there is")
     return Run(record)
 
 

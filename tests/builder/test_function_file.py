@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from nuwrap.errors import SpecError
-from nuwrap.spec.document import load_documents
+from nuwrap.spec.document import dump_document, load_documents
 from nuwrap.spec.function_file import FunctionFile, read_function
 
 FLAT = {"name": "fn", "kind": "python", "handler": "f", "python_version": "PYTHON3_10", "code": "def f(): return 7"}
@@ -226,3 +226,23 @@ def test_numbers_are_read_as_written(tmp_path: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "function.yaml")
     assert "is no regular file" in refuse(tmp_path)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    texts = [
+        "def f():\n    return 'ä'\n",
+        "007",
+        "1:2:3",
+        "yes",
+        "0o7",
+        "1e5",
+        "",
+        "a \nb",
+        "\tx\n  y",
+        "\n\n a",
+        "a\ab",
+    ]
+    document = {"texts": [*texts, "2020-01-01", "null", "~", "<<"], "values": [1, 1.5, 1e20, None, True, {"a": []}]}
+    (tmp_path / "x.yaml").write_text(dump_document(document), encoding="utf-8")
+    assert load_documents(tmp_path / "x.yaml") == [document]
+    assert dump_document({"code": "def f():\n    return 1\n"}) == "code: |\n  def f():\n      return 1\n"

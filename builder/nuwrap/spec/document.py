@@ -1,10 +1,10 @@
-"""YAML from a file, bounded: plain values, no key twice, no more than a person writes. The one user of yaml."""
+"""YAML to and from a file, bounded: plain values, no key twice, no more than a person writes. The one user of yaml."""
 
 from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,27 @@ def load_documents(path: Path) -> list[Any]:
     except RecursionError as exc:
         raise SpecError(f"{str(path)!r} is nested too deeply") from exc
     return [value for value in values if value is not None]
+
+
+def dump_document(document: Mapping[str, Any]) -> str:
+    """Return the document as YAML that `load_documents` reads again: keys in their order, texts of lines as blocks."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """`yaml.SafeDumper` that writes code as a person would."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    is_block = "\n" in text and not any(line != line.rstrip() for line in text.splitlines())
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if is_block else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.yaml_implicit_resolvers = {  # a text that either YAML takes for another value is quoted
+    first: [*resolvers, *_Loader.yaml_implicit_resolvers[first]]
+    for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
+}
 
 
 def _construct(text: str) -> list[Any]:

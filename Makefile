@@ -38,6 +38,7 @@ docs: .venvs/docs/stamp
 
 schemas: $(VENV)/.dev
 	$(PY) docs/schemas/write.py
+	$(PY) docs/write_fields.py
 
 $(VENV)/.uv: requirements/uv.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 is %d.%d; 3.10 or newer is needed" % sys.version_info[:2])'

@@ -271,3 +271,7 @@ class Resources(Shape):
     mem: Memory | None = said("memory", "bytes with a unit, as '512Mi' or '1.5Gi', or {requests, limits} of them")
     gpu: Gpus | None = said("GPUs", "a whole number, or {requests, limits} of it")
     disk: Memory | None = said("size of the work folder", "bytes with a unit, as '10Gi', or {requests, limits} of them")
+
+    def given(self) -> list[str]:
+        """Return the names of what is asked for."""
+        return [name for name in type(self).model_fields if getattr(self, name) is not None]

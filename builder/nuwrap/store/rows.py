@@ -6,15 +6,19 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from nuwrap.errors import NotFound, StoreError
 from nuwrap.store import EntityRecord, FunctionRecord, LineageRecord, ProjectRecord, RunRecord, StateChange, TaskRecord
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-R = TypeVar("R", bound="DataclassInstance")
+class Record(Protocol):
+    """What every dataclass is."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+R = TypeVar("R", bound=Record)
 
 
 def to_json(value: Any) -> str:

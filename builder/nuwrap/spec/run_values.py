@@ -60,7 +60,8 @@ class TaskValues(Value):
         "more places in the container's file system", "a list of {volume_type, name, mount_path, spec}",default=(),
     )  # fmt: skip
     resources: Resources | None = _value(
-        "processor, memory, GPUs (with any, one worker is the default) and disk", "{cpu, mem, gpu, disk}, each an amount or {requests, limits}",
+        "processor, memory, GPUs (with any, one worker is the default) and disk",
+        "{cpu, mem, gpu, disk}, each an amount or {requests, limits}",
     )  # fmt: skip
     affinity: Affinity | None = _value(
         "where pods may stand, and where it is better", "{node_affinity, pod_affinity, pod_anti_affinity}",

@@ -57,18 +57,23 @@ class TaskValues(Value):
         "labels that a node must have", "a list of {key, value}, each key once", default=()
     )
     volumes: Many[Volume] = _value(
-        "more places in the container's file system", "a list of {volume_type, name, mount_path, spec}",default=(),
-    )  # fmt: skip
+        "more places in the container's file system",
+        "a list of {volume_type, name, mount_path, spec}",
+        default=(),
+    )
     resources: Resources | None = _value(
         "processor, memory, GPUs (with any, one worker is the default) and disk",
         "{cpu, mem, gpu, disk}, each an amount or {requests, limits}",
-    )  # fmt: skip
+    )
     affinity: Affinity | None = _value(
-        "where pods may stand, and where it is better", "{node_affinity, pod_affinity, pod_anti_affinity}",
-    )  # fmt: skip
+        "where pods may stand, and where it is better",
+        "{node_affinity, pod_affinity, pod_anti_affinity}",
+    )
     tolerations: Many[Toleration] = _value(
-        "taints of nodes that are borne", "a list of {key, operator, value, effect, toleration_seconds}",default=(),
-    )  # fmt: skip
+        "taints of nodes that are borne",
+        "a list of {key, operator, value, effect, toleration_seconds}",
+        default=(),
+    )
     envs: Envs = _value("environment variables", "a list of {name, value}, each name once", default=())
     secrets: SecretNames = _value("secrets that the function may read", "a list of names, never of values", default=())
     profile: str | None = _value("template of the cluster's administrator", NAME_FORM, pattern=NAME)
@@ -76,13 +81,17 @@ class TaskValues(Value):
         "pods that serve", "a whole number, 1 or more", "serve"
     )
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] | None = _value(
-        "how the cluster offers the service; ClusterIP by default", "ClusterIP, NodePort, LoadBalancer", "serve",
-    )  # fmt: skip
+        "how the cluster offers the service; ClusterIP by default",
+        "ClusterIP, NodePort, LoadBalancer",
+        "serve",
+    )
     service_name: str | None = _value("a further, stable name of the service", LABEL_FORM, "serve", pattern=LABEL)
     instructions: Many[Instruction] = _value(
-        "commands that the build runs as root, each a RUN line of the Dockerfile", "a list of commands, each one line",
-        "build", default=(),
-    )  # fmt: skip
+        "commands that the build runs as root, each a RUN line of the Dockerfile",
+        "a list of commands, each one line",
+        "build",
+        default=(),
+    )
     workers: Annotated[int, as_launch("workers")] | None = _limit("workers", "serve")
     concurrency: Annotated[int, as_launch("concurrency")] | None = _limit("concurrency", "serve")
     max_inflight: Annotated[int, as_launch("max_inflight")] | None = _limit("max_inflight", "serve")

@@ -40,10 +40,8 @@ def _target(run: Run, url: str | None) -> str:
     if run.action != "serve":
         raise UsageError(f"{run!r} is no service, so it has no address; call one that function.run('serve') started")
     base = run.url
-    if base is None or run.state != "RUNNING":
-        base = run.wait().url
     if base is None:
-        raise PlatformError(f"{run!r} has no address yet; wait until it is ready: run.wait()")
+        raise PlatformError(f"{run!r} has no address; wait until it is ready: run.wait()")
     return urljoin(base, url) if url else base
 
 

@@ -12,7 +12,7 @@ from nuwrap.errors import NotFound, NuwrapError, RunFailed, UsageError
 from nuwrap.runs import watch
 from nuwrap.sdk import context, entities
 from nuwrap.sdk.fields import Fields
-from nuwrap.store import COMPLETED, CONSUMES, ENDED, LineageRecord, RunRecord
+from nuwrap.store import COMPLETED, CONSUMES, ENDED, RUNNING, LineageRecord, RunRecord
 from nuwrap_runtime.schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Run:
 
     def __init__(self, record: RunRecord) -> None:
         self._record = record
+        self._was_ready = False
 
     @property
     def id(self) -> str:
@@ -113,6 +114,7 @@ class Run:
         if self.action == "serve":
             seconds = READY_SECONDS if timeout is None else timeout
             self._record = watch.wait_ready(ctx.store, ctx.home, self._record, timeout_s=seconds)
+            self._was_ready = True
             return self
         self._record = watch.wait(ctx.store, ctx.home, self._record, timeout_s=timeout)
         if self._record.state not in ENDED:
@@ -204,6 +206,8 @@ class Run:
         """
         from nuwrap.sdk.invoke import invoke
 
+        if (url is None or url.startswith("/")) and self.action == "serve" and not self._is_ready():
+            self.wait()
         return invoke(self, method, url, kwargs)
 
     def export(self, filename: str | os.PathLike[str] | None = None) -> str:
@@ -211,6 +215,10 @@ class Run:
         from nuwrap.sdk.documents import write_run
 
         return write_run(self._whole(), filename)
+
+    def _is_ready(self) -> bool:
+        """Tell a service that this object has seen ready, and that has not ended since."""
+        return self._was_ready and self._now().state == RUNNING
 
     def _now(self) -> RunRecord:
         """Return the record as it is now; one that has ended is not read again."""

@@ -12,7 +12,8 @@ import pytest
 from page import blocks
 
 ROOT = Path(__file__).parent.parent
-RUN = ("README.md", "docs/index.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs" / "guides").glob("*.md"))))
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+RUN = ("README.md", "docs/index.md", *(path.relative_to(ROOT).as_posix() for path in GUIDES))
 
 
 @pytest.mark.parametrize("name", RUN)

@@ -1,0 +1,7 @@
+"""Commands around a function before it runs, and around this machine."""
+
+from __future__ import annotations
+
+import click
+
+COMMANDS: tuple[click.Command, ...] = ()

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from nuwrap_runtime import __version__
-from nuwrap_runtime.errors import Stopped
+from nuwrap_runtime.errors import NuwrapError, Stopped
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared, hold
@@ -38,9 +38,11 @@ from nuwrap_runtime.host.service.gateway import (
 from nuwrap_runtime.host.service.metrics import Metrics, PoolState
 from nuwrap_runtime.host.service.pool import STOPPING, Pool
 from nuwrap_runtime.host.service.preparing import Preparing
+from nuwrap_runtime.host.service.run_folder import RunFolder
 from nuwrap_runtime.host.workers import allowed_files, raise_file_limit
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder
 from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.result import Failure
 
 ADMIN_CONNECTIONS = 256
 ADMIN_BODY = 64 * 1024
@@ -65,6 +67,20 @@ def serve(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
 
     Raises NuwrapError for what ends it before it was ready.
     """
+    run_folder = RunFolder(launch, environ, report)
+    try:
+        code, failure = _serve(launch, environ, report, run_folder)
+    except NuwrapError as exc:
+        run_folder.tell_end(exc.exit_code, Failure(exc.phase, type(exc).__name__, str(exc)))
+        raise
+    run_folder.tell_end(code, failure)
+    return code
+
+
+def _serve(
+    launch: Launch, environ: Mapping[str, str], report: Report, run_folder: RunFolder
+) -> tuple[int, Optional[Failure]]:
+    """Serve to the end; return the exit code, and the failure of the worker that has made it the end."""
     address = launch.serve.address or default_address(environ)
     release_stops = hold_stops()  # until the event loop takes them: raised anywhere they would leave files behind
     with open_workspace(environ) as workspace, socket_folder() as folder:
@@ -72,8 +88,10 @@ def serve(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
         with bound, bind(address, launch.serve.admin_port, key="admin_port") as admin:
             preparing = Preparing(launch, workspace, environ, report, release_stops=release_stops)
             service = Service(launch, folder, report, (bound, admin))
+            run_folder.tell_addresses(*service.addresses)
             try:
-                return asyncio.run(service.run(preparing, release_stops))
+                code = asyncio.run(service.run(preparing, release_stops))
+                return code, service.failure
             finally:
                 kill_orphans()
 
@@ -106,6 +124,16 @@ class Service:
         self._is_ready = False
         self._admin_files = 0  # most that the second port's connections take
         self._changed: asyncio.Event
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """URLs of the service and of its second port."""
+        return self._address, self._admin_address
+
+    @property
+    def failure(self) -> Optional[Failure]:
+        """How the last worker ended, when no further one could be started."""
+        return self._failed.failure if self._failed else None
 
     async def run(self, preparing: Preparing, release_stops: Callable[[], None]) -> int:
         """Run from preparing to the end; return the exit code. Stops are kept back before and after."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import os
 import re
 import select
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -22,17 +25,22 @@ POLL_SECONDS = 0.05  # only how soon the end is seen of a program whose own chil
 READ_BYTES = 64 * 1024
 PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
 SHORT_BYTES = 64 * 1024  # most that a program run for its answer may print
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 LINE_CHARACTERS = 8  # of a secret of several lines, shorter lines (`{`, `},`) stand in other texts too
 
 
 @dataclass(frozen=True)
 class Command:
-    """A program to run: the whole environment it gets, and the values that must not show in what it prints."""
+    """A program to run: the whole environment it gets, and the values that must not show in what it prints.
+
+    `keep_open` are descriptors that it gets open, beside its standard streams.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
     cwd: str | None = None
     redact: Sequence[str] = field(default=(), repr=False)
+    keep_open: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,12 @@ class Mask:
         return len(data)
 
 
+def hide_environment() -> None:
+    """Keep other processes of this user, the function's above all, from reading this one's environment (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def run(command: Command, *, timeout_s: float) -> Completed:
     """Run a short program to its end, its standard error dropped; nothing of its process group is left then.
 
@@ -120,18 +134,25 @@ def _answer(process: subprocess.Popen[bytes], deadline: float) -> bytes:
     return output
 
 
-def stream(command: Command, *, out: Sequence[int], err: Sequence[int]) -> int:
+def stream(
+    command: Command,
+    *,
+    out: Sequence[int],
+    err: Sequence[int],
+    on_start: Callable[[int], None] = lambda _pid: None,
+) -> int:
     """Run a program to its end and return its exit code, 128 + n when signal n ended it.
 
     What it writes goes, masked and as it comes, to the file descriptors `out` and `err`. Each stop that reaches this
     process (Ctrl-C, SIGTERM, a closed terminal) is handed on once and then waited for. The program leads a session
     of its own, so that a terminal's Ctrl-C does not reach it a second time. What its own children write after its end
-    is not waited for. Raises PlatformError when it cannot be started.
+    is not waited for. `on_start` gets its process id. Raises PlatformError when it cannot be started.
     """
     with _stops() as stops:
         process = _start(command)
         try:
             stops.hand_on_to(process)
+            on_start(process.pid)
             _pump_until_stopped(process, stops, command.redact, (out, err))
             code = process.wait()
         except BaseException:  # nothing that we started outlives us
@@ -144,19 +165,49 @@ def stream(command: Command, *, out: Sequence[int], err: Sequence[int]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _start(command: Command, *, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def _start(
+    command: Command, *, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(command.argv),
             env=dict(command.env),
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             start_new_session=True,
+            pass_fds=tuple(command.keep_open),
         )
     except OSError as exc:
         raise PlatformError(f"cannot start {command.argv[0]!r} in {command.cwd!r}: {exc.strerror}") from exc
+
+
+_detached: list[subprocess.Popen[bytes]] = []
+
+
+def start_detached(command: Command, *, log: str) -> int:
+    """Start a program that outlives this process, in a session of its own, and return its process id.
+
+    What it prints is appended to the file `log`. Raises PlatformError when it cannot be started.
+    """
+    _detached[:] = [one for one in _detached if one.poll() is None]  # those that have ended wait to be asked
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        raise PlatformError(f"cannot write {log!r}: {exc.strerror}") from exc
+    try:
+        _detached.append(_start(command, stdout=output, stderr=output))
+    finally:
+        os.close(output)
+    return _detached[-1].pid
+
+
+@atexit.register
+def _leave_detached() -> None:
+    """Let the detached ones go on without Python's warning of processes that nobody waits for."""
+    for process in _detached:
+        process.returncode = process.poll() or 0
 
 
 class _LateStop(Exception):

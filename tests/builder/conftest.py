@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from command_line import Nuwrap, clean_environment, nuwrap_argv
 
 import nuwrap
+from nuwrap.platforms import PLATFORMS, Job, Placed, Screen, local
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A history of the tests' own, for whatever command they start; nobody's real one is touched."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUWRAP_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture
@@ -29,6 +42,33 @@ def run_nuwrap(tmp_path: Path) -> Nuwrap:
         )
 
     return run
+
+
+@dataclass
+class Ending:
+    """A platform that runs nothing: what it was given, and the exit code that it answers."""
+
+    code: int = 0
+    jobs: list[Job] = field(default_factory=list)
+    screens: list[Screen] = field(default_factory=list)
+
+    def place(self, job: Job, **_: Any) -> Placed:
+        self.jobs.append(job)
+        return Placed(local.make_run_folder(job.base, job.launch.run), job.folder, {})
+
+    def attend(self, _placed: Placed, _action: str, *, screen: Screen, **_: Any) -> int:
+        self.screens.append(screen)
+        return self.code
+
+
+@pytest.fixture
+def ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
+    """In the place of `local`, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    found = Ending()
+    monkeypatch.setitem(sys.modules, "ending_platform", found)
+    monkeypatch.setitem(PLATFORMS, "local", "ending_platform")
+    return found
 
 
 @pytest.fixture

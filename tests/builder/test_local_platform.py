@@ -130,7 +130,7 @@ def test_an_image_is_recorded_with_a_warning(run_nuwrap: Nuwrap, tmp_path: Path)
     write_function(tmp_path, code="def f(): pass", image="i:1", base_image="b:1")
     done = run_nuwrap("run", ".")
     assert done.returncode == 0
-    assert "warning: image and base_image of the function not used" in done.stderr
+    assert "warning: recorded, but not used: image, base_image" in done.stderr
 
 
 def test_a_call_that_takes_too_long_is_exit_124(run_nuwrap: Nuwrap, tmp_path: Path) -> None:

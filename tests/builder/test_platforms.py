@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 from command_line import write_function
@@ -13,11 +12,11 @@ from command_line import write_function
 from nuwrap.cli.arguments import Options
 from nuwrap.cli.run import run_function
 from nuwrap.errors import UsageError
-from nuwrap.platforms import PLATFORMS, Finished, Platform, get_platform
+from nuwrap.platforms import PLATFORMS, Platform, get_platform
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-@pytest.mark.parametrize("verb", ["run_job", "run_service"])
+@pytest.mark.parametrize("verb", ["place", "attend"])
 def test_a_platform_has_what_the_protocol_asks(name: str, verb: str) -> None:
     wanted = inspect.signature(getattr(Platform, verb)).parameters
     found = inspect.signature(getattr(get_platform(name), verb)).parameters
@@ -31,10 +30,7 @@ def test_an_unknown_platform_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize(("left", "answered"), [(0, 10), (1, 10), (10, 10), (137, 137)])
 def test_without_a_result_no_exit_code_speaks_for_the_handler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, answered: int
+    tmp_path: Path, ending: Any, left: int, answered: int
 ) -> None:
-    broken = ModuleType("broken_platform")
-    broken.run_job = lambda _job, say: Finished(left, str(tmp_path))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "broken_platform", broken)
-    monkeypatch.setitem(PLATFORMS, "local", "broken_platform")
+    ending.code = left
     assert run_function(Options(str(write_function(tmp_path, code="def f(): pass")))) == answered

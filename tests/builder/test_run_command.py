@@ -170,15 +170,17 @@ def test_a_stop_before_the_start_is_one_line(tmp_path: Path, sent: signal.Signal
         assert process.returncode == 143
 
 
-def test_a_short_secret_is_warned_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("PIN", "12")
-    assert read_secrets(["PIN"], os.environ) == {"PIN": "12"}
+def test_a_short_secret_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_secrets(["PIN"], {"PIN": "12"}, "p", str(tmp_path)) == {"PIN": "12"}
     assert capsys.readouterr().err.startswith("nuwrap  warning: --secret PIN: a value of less than 3 characters")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
 def test_others_cannot_read_the_environment_of_a_run() -> None:
-    code = "import ctypes; from nuwrap.cli.arguments import *; hide_environment(); print(ctypes.CDLL(None).prctl(3))"
+    code = (
+        "import ctypes; from nuwrap.command import hide_environment; hide_environment(); "
+        "print(ctypes.CDLL(None).prctl(3))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from command_line import Nuwrap, write_function
 
-from nuwrap.cli import serve
 from nuwrap.cli.serve import ServeOptions, serve_function
-from nuwrap.platforms import Finished, Job, local
+from nuwrap.platforms import Job, local
 from nuwrap_runtime.launch import Launch
 
 
@@ -33,7 +31,7 @@ from nuwrap_runtime.launch import Launch
         ([".", "--grace-s", "-1"], "--grace-s -1: allowed: seconds, 0 or more"),
         ([".", "--grace-s", "nan"], "--grace-s nan: allowed"),
         ([".", "--timeout-s", "0"], "--timeout-s 0: allowed: seconds, more than 0"),
-        ([".", "--address", "a\nb"], "serve.address: "),
+        ([".", "--address", "a\nb"], "address: 'a\\nb' has not the right form"),
         ([".", "--init-param", "x=1"], "init_parameters: are given, but no init_function"),
         ([".", "--secret", "NOT_THERE"], "--secret NOT_THERE: no such variable"),
     ],
@@ -59,21 +57,9 @@ def test_help_names_the_options_of_both(run_nuwrap: Nuwrap) -> None:
         assert one in codes
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, code: int) -> list[Job]:
-    """A platform that serves nothing: what it is given is in the list."""
-    jobs: list[Job] = []
-
-    def run_service(job: Job, **_: Any) -> Finished:
-        jobs.append(job)
-        return Finished(code, ".")
-
-    monkeypatch.setattr(serve, "get_platform", lambda _: SimpleNamespace(run_service=run_service))
-    return jobs
-
-
 @pytest.mark.parametrize(("left", "answered"), [(0, 0), (5, 5), (10, 10), (130, 143), (143, 143)])
-def test_the_exit_code_is_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, answered: int) -> None:
-    answering(monkeypatch, left)
+def test_the_exit_code_is_the_hosts(tmp_path: Path, ending: Any, left: int, answered: int) -> None:
+    ending.code = left
     assert serve_function(ServeOptions(str(write_function(tmp_path, code="def f(): pass")))) == answered
 
 
@@ -81,18 +67,13 @@ def test_the_exit_code_is_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("address", "is_warned"), [(None, False), ("127.0.0.9", False), ("localhost", False), ("10.0.0.1", True)]
 )
 def test_an_address_that_others_reach_is_warned_of(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    address: str | None,
-    is_warned: bool,
+    tmp_path: Path, ending: Any, capsys: pytest.CaptureFixture[str], address: str | None, is_warned: bool
 ) -> None:
-    jobs = answering(monkeypatch, 0)
     path = str(write_function(tmp_path, code="def f(): pass"))
     assert serve_function(ServeOptions(path, as_json=True, address=address)) == 0
     assert ("whoever reaches that address can call the function" in capsys.readouterr().err) == is_warned
-    assert jobs[0].launch.serve.address == (address or "")
-    assert jobs[0].is_json
+    assert ending.jobs[0].launch.serve.address == (address or "")
+    assert ending.screens[0].is_json
 
 
 def test_a_service_listens_on_this_machine_alone_and_has_its_document_in_the_runs_folder(
@@ -114,6 +95,6 @@ def test_a_machines_variable_counts_where_the_launch_does_not_say_it(
     monkeypatch.setenv("NUWRAP_GRACE_S", "7")
     warnings: list[str] = []
     launch = Launch(handler="f", code="x", grace_s=asked or 30.0)
-    environ = local._environment(Job(launch, ".", "3.11"), warnings.append)
+    environ = local._environment(Job(launch, ".", ".", "3.11"), warnings.append)
     assert ("NUWRAP_GRACE_S" in environ) == (asked is None)
     assert len(warnings) == (0 if asked is None else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -10,7 +9,6 @@ import re
 import shutil
 import signal
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from nuwrap.cli.terminal import tell
+from nuwrap.command import hide_environment
 from nuwrap.errors import PlatformError, UsageError
-from nuwrap.platforms import Job
-from nuwrap.spec.function import PYTHON_VERSIONS
+from nuwrap.runs import order
+from nuwrap.runs.order import Placed
+from nuwrap.sdk import context
+from nuwrap.sdk.context import Context
+from nuwrap.spec.function import PYTHON_VERSIONS, has_scheme
 from nuwrap.spec.function_file import FunctionFile, read_function
-from nuwrap.spec.inputs import parse_parameters, resolve_inputs, split_pairs
-from nuwrap_runtime.launch import NAME, SECRET_NAME, Launch
+from nuwrap.spec.inputs import parse_parameters, split_pairs
+from nuwrap.spec.run_values import make_run_values
+from nuwrap.store import ProjectRecord
+from nuwrap.store.secrets import Secrets
+from nuwrap_runtime.launch import NAME, SECRET_NAME
+from nuwrap_runtime.schema import did_you_mean
 
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-PR_SET_DUMPABLE = 4  # linux/prctl.h
 SHORTEST_MASKED = 3  # characters; see nuwrap.command.Mask
 LACK_OF_MEMORY = " (most often by the system, for a lack of memory)"
 READ_BYTES = 1024 * 1024  # of a Python file that was given for a YAML file
@@ -101,12 +106,6 @@ def killed_by(exit_code: int) -> str:
     return known.get(exit_code, f"signal {exit_code - 128}" if exit_code > 128 else "")
 
 
-def hide_environment() -> None:
-    """Keep other processes of this user, the worker above all, from reading this one's environment (Linux)."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
 def _check_folder() -> None:
     try:
         os.getcwd()
@@ -114,55 +113,66 @@ def _check_folder() -> None:
         raise PlatformError(f"the folder you stand in is gone ({exc.strerror}); change to another") from exc
 
 
-def read_secrets(names: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets' values, each that of the environment variable of its name. Raises UsageError."""
+def place_run(file: FunctionFile, action: str, options: Options, **more: Any) -> tuple[Context, Placed]:
+    """Write function and run down, placed to be run in this process; `more` are further fields of the run.
+
+    Raises UsageError, SpecError for arguments, PlatformError for what cannot be started, StoreError for the history.
+    """
+    ctx = context.current()
+    secrets = read_secrets(options.secrets, os.environ, file.function.project, ctx.home)
+    values = make_run_values(action, {**_fields(options), **more}, origin=f"the run of {file.function.name!r}")
+    ctx.store.add_project(ProjectRecord(file.function.project))
+    folder = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else ""
+    function = order.record_function(ctx.store, file.function, folder)
+    asked = order.Order(secrets=secrets, is_attended=True)
+    return ctx, order.place(ctx.store, ctx.home, function, values, say=say, order=asked)
+
+
+def read_secrets(names: Sequence[str], environ: Mapping[str, str], project: str, home: str) -> dict[str, str]:
+    """Return the values of the secrets that are variables of the environment; the others are the project's to give.
+
+    Raises UsageError for what is no name, and for a secret that is in neither place.
+    """
     wrong = [name for name in names if not re.search(SECRET_NAME, name)]
     if wrong:
         raise UsageError(f"--secret {wrong[0]!r} is no name of a secret: letters, digits, '.', '_' and '-'")
-    missing = [name for name in names if name not in environ]
-    if missing:
-        raise UsageError(f"--secret {', '.join(missing)}: no such variable in the environment; export it first")
-    short = [name for name in names if 0 < len(environ[name].strip()) < SHORTEST_MASKED]
+    found = {name: environ[name] for name in names if name in environ}
+    missing = [name for name in names if name not in found]
+    kept = Secrets(home).names(project) if missing else []
+    lost = [name for name in missing if name not in kept]
+    if lost:
+        raise UsageError(
+            f"--secret {', '.join(lost)}: no such variable in the environment, and project {project!r} has no secret "
+            f"of that name{did_you_mean(lost[0], kept)}; export it first, or keep it: "
+            f"`nuwrap secret set {lost[0]} --project {project}`"
+        )
+    short = [name for name, value in found.items() if 0 < len(value.strip()) < SHORTEST_MASKED]
     if short:
         say(f"--secret {', '.join(short)}: a value of less than {SHORTEST_MASKED} characters cannot be masked")
-    return {name: environ[name] for name in names}
+    return found
 
 
-def task_values(file: FunctionFile, options: Options) -> dict[str, Any]:
-    """Return the fields of a `Task` that the arguments decide. Raises UsageError."""
+def _fields(options: Options) -> dict[str, Any]:
+    """Return the fields of a run that the arguments give. Raises UsageError."""
     timeout_s = options.timeout_s
     if timeout_s is not None and not (timeout_s > 0 and math.isfinite(timeout_s)):
         raise UsageError(f"--timeout-s {timeout_s:g}: allowed: seconds, more than 0")
-    inputs = resolve_inputs(options.inputs, flag="-i", project=file.function.project, known={}, folder=os.getcwd())
-    return {
-        "run": str(uuid.uuid4()),
-        "inputs": inputs.keys,
-        "entities": inputs.entities,
-        "parameters": parse_parameters(options.params, flag="-p"),
-        "init_parameters": parse_parameters(options.init_params, flag="--init-param"),
-        "secrets": tuple(sorted(set(options.secrets))),
-        "timeout_s": timeout_s,
-        "python": _absolute(options.python),
-        "refresh": options.refresh,
-    }
-
-
-def make_job(file: FunctionFile, launch: Launch, options: Options, secrets: Mapping[str, str]) -> Job:
-    """Return what a platform runs. Raises UsageError for a variable that is not the caller's to set."""
     environ = split_pairs(options.envs, flag="--env", form=VARIABLE)
     reserved = [name for name in RESERVED if name in environ]
     if reserved:
         raise UsageError(f"--env {reserved[0]!r} is set by nuwrap itself; name the variable differently")
-    return Job(
-        launch=launch,
-        folder=str(file.folder),
-        python_version=PYTHON_VERSIONS[file.function.python_version],
-        environ=environ,
-        secrets=secrets,
-        image=file.function.image,
-        base_image=file.function.base_image,
-        is_json=options.as_json,
-    )
+    given: dict[str, Any] = {
+        "platform": "local",
+        "inputs": split_pairs(options.inputs, flag="-i"),
+        "parameters": parse_parameters(options.params, flag="-p"),
+        "init_parameters": parse_parameters(options.init_params, flag="--init-param"),
+        "envs": [{"name": name, "value": value} for name, value in environ.items()],
+        "secrets": sorted(set(options.secrets)),
+        "timeout_s": timeout_s,
+        "python": _absolute(options.python),
+        "refresh": options.refresh,
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def _absolute(python: str) -> str:

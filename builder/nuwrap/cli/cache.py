@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nuwrap.cli.show import show_rows, size_text
+from nuwrap.cli.terminal import STDERR, STDOUT
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
-from nuwrap.platforms.local import STDERR, STDOUT, host_argv
+from nuwrap.platforms.local import host_argv
 
 KINDS = {"sources": "source", "environments": "environment", "trees": "nuwrap"}
 WHAT_CHARACTERS = 80

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 
-from nuwrap.cli.arguments import (
-    LACK_OF_MEMORY,
-    Options,
-    killed_by,
-    make_job,
-    open_function,
-    read_secrets,
-    say,
-    task_values,
-)
+from nuwrap.cli.arguments import LACK_OF_MEMORY, Options, killed_by, open_function, place_run
 from nuwrap.cli.show import show_result
-from nuwrap.cli.terminal import Stopped, tell
+from nuwrap.cli.terminal import STDERR, STDOUT, Stopped, tell
 from nuwrap.errors import ResultError
-from nuwrap.plan.launch import plan_launch
-from nuwrap.platforms import Finished, get_platform
-from nuwrap.spec.task import JobTask
+from nuwrap.platforms import Screen
+from nuwrap.runs.collect import own_result, result_place
+from nuwrap.runs.supervisor import attend
+from nuwrap.store import RunRecord
 from nuwrap.store.results import FILE_NAME as RESULT
-from nuwrap.store.results import read_result
 
 EARLY_STOPS = (130, 143)  # of a host that a signal ended before it could take it
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is over: the host's exit code, the folder that has its result, and its record."""
+
+    exit_code: int
+    folder: str
+    record: RunRecord
 
 
 def run_function(options: Options) -> int:
     """Run the function to its end, show its result and return the host's exit code, be it shown or not."""
     file = open_function(options)
-    secrets = read_secrets(options.secrets, os.environ)
-    output_path = options.output_path
-    if output_path and "://" not in output_path:
-        output_path = os.path.abspath(os.path.expanduser(output_path))
-    launch = plan_launch(file.function, JobTask(**task_values(file, options), output_path=output_path))
-    job = make_job(file, launch, options, secrets)
-    finished = get_platform("local").run_job(job, say=say)
+    ctx, placed = place_run(file, "job", options, output_path=options.output_path or None)
+    screen = Screen(out=(STDERR if options.as_json else STDOUT,), err=(STDERR,))
+    code, record = attend(ctx.store, ctx.home, placed, screen)
+    finished = Finished(code, result_place(record).folder, record)
     try:
         shown = _show(finished, as_json=options.as_json)
     except (OSError, SystemExit, Stopped) as exc:  # SystemExit: rich's answer to a reader that is gone
@@ -52,7 +50,7 @@ def run_function(options: Options) -> int:
 def _show(finished: Finished, *, as_json: bool) -> bool:
     """Print the result; False when there is none that can be read, and it has been said why."""
     try:
-        result = read_result(finished.folder)
+        result = own_result(finished.record, finished.folder)
     except ResultError as exc:  # the host has said why there is none, on the lines above and in the log
         is_early = finished.exit_code in EARLY_STOPS and not os.path.lexists(os.path.join(finished.folder, RESULT))
         killer = killed_by(finished.exit_code)

@@ -6,23 +6,14 @@ import ipaddress
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
-from nuwrap.cli.arguments import (
-    LACK_OF_MEMORY,
-    Options,
-    killed_by,
-    make_job,
-    open_function,
-    read_secrets,
-    say,
-    task_values,
-)
-from nuwrap.cli.terminal import tell
+from nuwrap.cli.arguments import LACK_OF_MEMORY, Options, killed_by, open_function, place_run, say
+from nuwrap.cli.terminal import STDERR, STDOUT, tell
 from nuwrap.errors import UsageError
-from nuwrap.plan.launch import plan_serve
-from nuwrap.platforms import get_platform
-from nuwrap.spec.function_file import FunctionFile
-from nuwrap.spec.task import ServeTask, ServeValues
+from nuwrap.platforms import Screen
+from nuwrap.runs.supervisor import attend
+from nuwrap.spec.task import ServeValues
 from nuwrap_runtime.launch import Serve
 
 EARLY_STOP = 130  # of a host that Ctrl-C ended before it could take it
@@ -39,21 +30,19 @@ class ServeOptions(ServeValues, Options):
 def serve_function(options: ServeOptions) -> int:
     """Serve the function until a stop ends it and return the host's exit code: 0 when it ended as it was asked to."""
     file = open_function(options)
-    secrets = read_secrets(options.secrets, os.environ)
-    launch = plan_serve(file.function, _make_task(file, options))
-    _check_ports(launch.serve)
-    job = make_job(file, launch, options, secrets)
-    if not _is_loopback(launch.serve.address):
-        say(f"--address {launch.serve.address}: whoever reaches that address can call the function, without a login")
+    _check(options)
+    ctx, placed = place_run(file, "serve", options, **_fields(options))
+    if not _is_loopback(options.address or ""):
+        say(f"--address {options.address}: whoever reaches that address can call the function, without a login")
     if not options.as_json:
-        tell(f"nuwrap  starting {launch.function!r}; Ctrl-C stops it")
-    finished = get_platform("local").run_service(job, say=say)
-    if finished.exit_code == EARLY_STOP:
+        tell(f"nuwrap  starting {file.function.name!r}; Ctrl-C stops it")
+    code, record = attend(ctx.store, ctx.home, placed, Screen((STDOUT,), (STDERR,), is_json=options.as_json))
+    if code == EARLY_STOP:
         tell("nuwrap: stopped before it began")
         return STOPPED
     if not options.as_json:
-        tell(f"nuwrap  {_describe_end(finished.exit_code)}; its log is in {os.path.relpath(finished.folder)}/")
-    return finished.exit_code
+        tell(f"nuwrap  {_describe_end(code)}; its log is in {os.path.relpath(record.folder)}/")
+    return code
 
 
 def _describe_end(exit_code: int) -> str:
@@ -62,17 +51,26 @@ def _describe_end(exit_code: int) -> str:
     return f"ended, killed by {name}" + LACK_OF_MEMORY * (name == "SIGKILL") if name else "ended"
 
 
-def _make_task(file: FunctionFile, options: ServeOptions) -> ServeTask:
+def _check(options: ServeOptions) -> None:
     grace_s = options.grace_s
     if grace_s is not None and not (grace_s >= 0 and math.isfinite(grace_s)):
         raise UsageError(f"--grace-s {grace_s:g}: allowed: seconds, 0 or more")
-    values = {name: getattr(options, name) for name in ServeValues.__dataclass_fields__}
-    return ServeTask(**task_values(file, options), grace_s=grace_s, **values)
+    defaults = Serve()
+    port, admin_port = (getattr(options, key) for key in ("port", "admin_port"))
+    port, admin_port = (
+        defaults.port if port is None else port,
+        defaults.admin_port if admin_port is None else admin_port,
+    )
+    if port == admin_port and port:
+        raise UsageError(f"--port and --admin-port are both {port}; name two ports, or 0 for any free one")
 
 
-def _check_ports(serve: Serve) -> None:
-    if serve.port == serve.admin_port and serve.port:
-        raise UsageError(f"--port and --admin-port are both {serve.port}; name two ports, or 0 for any free one")
+def _fields(options: ServeOptions) -> dict[str, Any]:
+    """Return the fields of a run that are a service's."""
+    names = ("port", "admin_port", "address", "workers", "max_inflight", "max_body_bytes", "concurrency", "grace_s")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    more = {"resources": {"gpu": str(options.gpu)} if options.gpu else None, "access_log": options.access_log or None}
+    return {**given, **{name: value for name, value in more.items() if value}}
 
 
 def _is_loopback(address: str) -> bool:

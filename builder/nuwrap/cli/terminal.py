@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+STDOUT, STDERR = 1, 2
+
 
 class Stopped(BaseException):
     """Ctrl-C, SIGTERM or a closed terminal; no Exception, as KeyboardInterrupt is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Final, Protocol, cast
@@ -16,44 +16,58 @@ from nuwrap_runtime.schema import did_you_mean
 class Job:
     """A launch with what a platform needs beside it.
 
-    `folder` is where a relative `code_src` starts, `python_version` the minor version (`3.11`), `environ` what the
-    function gets beside the platform's own environment, `secrets` the values to the launch's names. `image` and
-    `base_image` are the function's, "" when it has none. With `is_json` standard output is for a machine: a job writes
-    nothing to it (its caller prints the result), a service its addresses, as JSON lines.
+    `folder` is where a relative `code_src` starts, `base` where files of the run go, `python_version` the minor version
+    (`3.11`), `environ` what the function gets beside the platform's own environment. `attempt` counts the starts of
+    the same run.
     """
 
     launch: Launch
     folder: str
+    base: str
     python_version: str
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    image: str = ""
-    base_image: str = ""
-    is_json: bool = False
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A run that is over: the host's exit code, and the folder on this machine that has its result and its log."""
+class Placed:
+    """A run that can be started: its folder with the launch document, where it starts, and its environment."""
 
-    exit_code: int
     folder: str
+    start: str
+    environ: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where a run prints beside its log, as file descriptors: a person's terminal, a pipe, or nowhere.
+
+    With `is_json` a service tells its addresses and logs as JSON lines. `on_start` gets the process that was started,
+    `keep_open` are descriptors that it holds as long as it lives.
+    """
+
+    out: Sequence[int] = ()
+    err: Sequence[int] = ()
+    is_json: bool = False
+    on_start: Callable[[int], None] = lambda _pid: None
+    keep_open: Sequence[int] = ()
 
 
 class Platform(Protocol):
     """What a module of this folder has; a module satisfies it."""
 
-    def run_job(self, job: Job, *, say: Callable[[str], None]) -> Finished:
-        """Run the job to its end; `say` gets each warning.
+    def place(self, job: Job, *, say: Callable[[str], None]) -> Placed:
+        """Look at all that can be refused, then make the run's folder; `say` gets each warning.
 
-        Raises PlatformError when the run cannot be started: nothing of the function has run then.
+        Raises PlatformError when the run cannot be started: nothing is left then.
         """
 
-    def run_service(self, job: Job, *, say: Callable[[str], None]) -> Finished:
-        """Serve the function until a stop ends it; the first is a clean end with exit code 0, a second is at once.
+    def attend(self, placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int:
+        """Run a job to its end, or serve until a stop ends it, and return the exit code.
 
-        The folder has the log and no result. Without an address in the launch only this machine can reach it. Raises
-        PlatformError as `run_job`.
+        Of a service the first stop is a clean end with exit code 0, a second is at once. The folder has `log.txt`, and
+        `result.json` unless the process was killed (a job's, where `output_path` names another place). Without an
+        address in the launch only this machine can reach a service. `secrets` are the values to the launch's names.
         """
 
 

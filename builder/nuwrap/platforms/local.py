@@ -9,18 +9,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
-from nuwrap.platforms import Finished, Job
+from nuwrap.platforms import Job, Placed, Screen
 from nuwrap.platforms.interpreters import check_interpreter, find_interpreter
 from nuwrap_runtime import errors as runtime_errors
 from nuwrap_runtime.launch import VARIABLES, Launch
 
 STORE = ".nuwrap"
 LAUNCH, LOG, SECRETS = "launch.json", "log.txt", "secrets"
-STDOUT, STDERR = 1, 2
 LOOPBACK = "127.0.0.1"
 
 # Isolated, and with the runtime that this toolkit belongs to: neither a `types.py` in the function's folder nor
@@ -44,51 +43,32 @@ START_SERVICE = (
 MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
 
 
-def run_job(job: Job, *, say: Callable[[str], None]) -> Finished:
-    """Run the job here to its end. See `Platform.run_job`."""
-    start = _begin(job, say)
-    output_path = job.launch.output_path or start.folder
-    launch = replace(job.launch, python=start.python, output_path=output_path)
-    screen = STDERR if job.is_json else STDOUT
-    code = _run_host(["job"], replace(job, launch=launch), start, screen)
-    return Finished(code, start.folder if "://" in output_path else output_path)
-
-
-def run_service(job: Job, *, say: Callable[[str], None]) -> Finished:
-    """Serve the function here until a stop ends it. See `Platform.run_service`."""
-    start = _begin(job, say)
-    serve = replace(job.launch.serve, address=job.launch.serve.address or LOOPBACK)
-    launch = replace(job.launch, python=start.python, serve=serve)
-    command = ["serve", "--json" if job.is_json else "--text"]
-    return Finished(_run_host(command, replace(job, launch=launch), start, STDOUT), start.folder)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """What a run has on this machine: its folder, the function's interpreter, the environment of the host."""
-
-    folder: str
-    python: str
-    environ: Mapping[str, str] = field(repr=False)
-
-
-def _begin(job: Job, say: Callable[[str], None]) -> _Start:
-    """Make the run's folder, once all that can be refused has been looked at."""
+def place(job: Job, *, say: Callable[[str], None]) -> Placed:
+    """Make the run's folder with its launch document, once all that can be refused has been looked at."""
     environ = _environment(job, say)
     python = _choose_python(job, environ, say)
-    _say_recorded(job, say)
-    folder = make_run_folder(os.getcwd(), job.launch.run)
-    return _Start(folder, python, {**environ, "NUWRAP_RUN_FOLDER": folder})
+    folder = make_run_folder(job.base, job.launch.run, job.attempt)
+    launch = replace(job.launch, python=python)
+    if launch.mode == "serve":
+        launch = replace(launch, serve=replace(launch.serve, address=launch.serve.address or LOOPBACK))
+    elif not launch.output_path:
+        launch = replace(launch, output_path=folder)
+    try:
+        _write_private(os.path.join(folder, LAUNCH), json.dumps(launch.to_document(), indent=1))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Placed(folder, job.folder, {**environ, "NUWRAP_RUN_FOLDER": folder})
 
 
-def _run_host(command: Sequence[str], job: Job, start: _Start, screen: int) -> int:
-    """Run the host to its end and return its exit code; its output goes to the log too."""
-    path = _write_launch(start.folder, job.launch)
-    with _secrets(start.folder, job.secrets) as secrets, _open_log(start.folder) as log:
-        argv = host_argv([*command, "--launch", path])
-        env = {**start.environ, "NUWRAP_SECRETS": secrets} if secrets else start.environ
-        host = Command(argv, env, cwd=job.folder, redact=tuple(job.secrets.values()))
-        return stream(host, out=(screen, log), err=(STDERR, log))
+def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int:
+    """Run the host to its end and return its exit code; what it prints goes to the log too. See `Platform.attend`."""
+    form = ["--json" if screen.is_json else "--text"] if action == "serve" else []
+    argv = host_argv([action, *form, "--launch", os.path.join(placed.folder, LAUNCH)])
+    with _secrets(placed.folder, secrets) as kept, _open_log(placed.folder) as log:
+        env = {**placed.environ, "NUWRAP_SECRETS": kept} if kept else placed.environ
+        host = Command(argv, env, cwd=placed.start, redact=tuple(secrets.values()), keep_open=screen.keep_open)
+        return stream(host, out=(*screen.out, log), err=(*screen.err, log), on_start=screen.on_start)
 
 
 def host_argv(command: Sequence[str]) -> list[str]:
@@ -100,9 +80,9 @@ def host_argv(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-c", *start_host, *command]
 
 
-def make_run_folder(base: str, run: str) -> str:
-    """Make `.nuwrap/runs/<run>` below `base`; see `make_folder`."""
-    return make_folder(base, "runs", run)
+def make_run_folder(base: str, run: str, attempt: int = 1) -> str:
+    """Make `.nuwrap/runs/<run>` below `base`, `<run>-2` for the second attempt; see `make_folder`."""
+    return make_folder(base, "runs", run if attempt == 1 else f"{run}-{attempt}")
 
 
 def make_folder(base: str, kind: str, name: str) -> str:
@@ -142,18 +122,6 @@ def _environment(job: Job, say: Callable[[str], None]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in decided}
 
 
-def _say_recorded(job: Job, say: Callable[[str], None]) -> None:
-    given = [name for name in ("image", "base_image") if getattr(job, name)]
-    if given:
-        say(f"{' and '.join(given)} of the function not used: 'local' takes an interpreter of this machine")
-
-
-def _write_launch(folder: str, launch: Launch) -> str:
-    path = os.path.join(folder, LAUNCH)
-    _write_private(path, json.dumps(launch.to_document(), indent=1))
-    return path
-
-
 @contextmanager
 def _secrets(folder: str, values: Mapping[str, str]) -> Iterator[str]:
     """Give a folder with one private file for each secret, "" when there is none; it is gone after the body.
@@ -187,7 +155,11 @@ def _make_secrets_folder(folder: str) -> str:
 
 @contextmanager
 def _open_log(folder: str) -> Iterator[int]:
-    log = _create(os.path.join(folder, LOG))
+    path = os.path.join(folder, LOG)
+    try:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc
     try:
         yield log
     finally:

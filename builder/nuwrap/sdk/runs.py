@@ -158,7 +158,7 @@ class Run:
     def resume(self) -> Run:
         """Start an ended run again, with what it was given, as a new attempt; what it leaves replaces the old."""
         ctx = context.current()
-        self._record = watch.resume(ctx.store, ctx.home, self._now())
+        self._record = watch.resume(ctx.store, ctx.home, self._now(), say=context.say)
         return self
 
     def delete(self) -> None:
@@ -271,8 +271,9 @@ def list_runs(
     for state in wanted:
         if state not in known:
             raise UsageError(f"state {state!r}: is none{did_you_mean(state, known)}; allowed: {', '.join(known)}")
-    store = context.current().store
-    found = store.list_runs(project or "", function=function, action=action, states=wanted, limit=limit)
+    ctx = context.current()
+    watch.refresh_all(ctx.store, ctx.home, project or "")
+    found = ctx.store.list_runs(project or "", function=function, action=action, states=wanted, limit=limit)
     return [Run(one) for one in found]
 
 

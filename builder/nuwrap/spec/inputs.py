@@ -1,4 +1,4 @@
-"""`name=VALUE` arguments: parameters become JSON values, inputs become `store://` keys with their entities."""
+"""`name=VALUE` arguments, and what the text of an input names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import json
 import math
 import os
 import re
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from nuwrap.errors import UsageError
-from nuwrap_runtime.launch import IDENTIFIER, STORE_KEY
+from nuwrap_runtime.launch import IDENTIFIER
 from nuwrap_runtime.schema import show
 
 TABLES = (".csv", ".feather", ".json", ".jsonl", ".parquet", ".tsv", ".xlsx")
@@ -21,11 +20,12 @@ _KEY_FORM = "store://project/dataitem|artifact|model/kind/name:id"
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """`keys` maps an argument to its `store://` key, `entities` such a key to `{"kind": …, "path": …}`."""
+class Found:
+    """What an input's text names: the entity's type and kind, by suffix, and the absolute path or the address."""
 
-    keys: Mapping[str, str]
-    entities: Mapping[str, Mapping[str, Any]]
+    type: str
+    kind: str
+    path: str
 
 
 def parse_parameters(items: Iterable[str], *, flag: str) -> dict[str, Any]:
@@ -37,25 +37,14 @@ def parse_parameters(items: Iterable[str], *, flag: str) -> dict[str, Any]:
     return {name: _parse_value(name, text, flag) for name, text in split_pairs(items, flag=flag).items()}
 
 
-def resolve_inputs(
-    items: Iterable[str], *, flag: str, project: str, known: Mapping[str, Mapping[str, Any]], folder: str
-) -> Inputs:
-    """Return keys and entities of `name=VALUE` texts.
+def locate(name: str, text: str, folder: str) -> Found:
+    """Return what the text of an input names: a path that exists, a relative one from `folder`, or an address.
 
-    A value is a `store://` key of `known`, a path that exists (a relative one from `folder`), or an s3 or http
-    address; the last two become an entity of their own, a table by suffix, else an artifact. Raises UsageError.
+    A data file is a table, all else an artifact. Raises UsageError naming argument and forms.
     """
-    keys, entities = {}, {}
-    for name, text in split_pairs(items, flag=flag).items():
-        if text.startswith("store://"):
-            key, entity = text, _known_entity(name, text, known)
-        else:
-            path = _locate(name, text, folder)
-            kind = "table" if _suffix(path) in TABLES and not os.path.isdir(path) else "artifact"
-            entity = {"kind": kind, "path": path}
-            key = f"store://{project}/{'dataitem' if kind == 'table' else 'artifact'}/{kind}/{name}:{uuid.uuid4()}"
-        keys[name], entities[key] = key, entity
-    return Inputs(keys, entities)
+    path = _locate(name, text, folder)
+    is_table = _suffix(path) in TABLES and not os.path.isdir(path)
+    return Found("dataitem", "table", path) if is_table else Found("artifact", "artifact", path)
 
 
 def split_pairs(items: Iterable[str], *, flag: str, form: str = IDENTIFIER) -> dict[str, str]:
@@ -104,17 +93,8 @@ def _finite(text: str) -> float:
     return value
 
 
-def _known_entity(name: str, key: str, known: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    if not re.search(STORE_KEY, key):
-        raise UsageError(f"input {name!r}: {key!r} has not the form {_KEY_FORM}")
-    if key not in known:
-        there = f"known are {', '.join(known)}" if known else "none is known on this machine"
-        raise UsageError(f"input {name!r}: there is no entity {key!r}; {there}. Give a path or an address instead")
-    return known[key]
-
-
 def _locate(name: str, text: str, folder: str) -> str:
-    """Return the absolute path or the address that the text names. Raises UsageError naming argument and forms."""
+    """Return the absolute path or the address that the text names. Raises UsageError."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://.", text)
     if scheme and scheme.group(1).lower() in ADDRESSES:
         return text

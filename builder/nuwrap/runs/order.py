@@ -1,0 +1,185 @@
+"""From a function and the values of a run to a run that can be started: checked, resolved, placed, in the history."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from nuwrap.errors import UsageError
+from nuwrap.plan.launch import plan_run
+from nuwrap.platforms import Job, get_platform
+from nuwrap.platforms import Placed as PlacedHere
+from nuwrap.runs import alive
+from nuwrap.runs.inputs import Resolved, resolve
+from nuwrap.spec.fields import platform_notes
+from nuwrap.spec.function import PYTHON_VERSIONS, Function, make_function
+from nuwrap.spec.run_values import RunValues, TaskValues
+from nuwrap.store import CONSUMES, PENDING, FunctionRecord, LineageRecord, RunRecord, Store
+from nuwrap.store.config import read_config
+from nuwrap.store.secrets import Secrets
+
+IDENTITY = ("name", "kind", "project", "uuid")
+ANY_PORT = {"port": 0, "admin_port": 0}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A run that is in the history and not started yet; `held` is its locked file, see `alive`."""
+
+    record: RunRecord
+    here: PlacedHere
+    held: int
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What beside function and values decides how a run is placed.
+
+    `secrets` are values that the caller has; others come from the project's secrets. `is_attended` says that a person
+    waits for it on a terminal. `again` is the ended run that is started once more.
+    """
+
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_attended: bool = False
+    again: RunRecord | None = None
+
+
+def record_function(store: Store, function: Function, folder: str) -> FunctionRecord:
+    """Keep the function as a version of its project, which is there; what is the same as the latest is the latest.
+
+    A function that has a `uuid` is the version of that id. Raises UsageError when that id is another version's.
+    """
+    spec = function.model_dump(mode="json", exclude_defaults=True, exclude=set(IDENTITY))
+    there = store.get_function(function.project, function.name, function.uuid)
+    if there and (dict(there.spec), there.folder) == (spec, folder):
+        return there
+    if function.uuid and there:
+        raise UsageError(
+            f"function {function.name!r} has a version {function.uuid} already, and it differs; leave uuid out to make "
+            "a new version"
+        )
+    made = FunctionRecord(function.uuid or str(uuid.uuid4()), function.project, function.name, spec, folder)
+    return store.add_function(made)
+
+
+def function_of(record: FunctionRecord) -> Function:
+    """Return the checked function of a version. Raises SpecError for one that this nuwrap does not take."""
+    known = {name: value for name, value in record.spec.items() if name in Function.model_fields}
+    identity = {"name": record.name, "kind": record.kind, "project": record.project, "uuid": record.id}
+    return make_function({**known, **identity}, origin=f"function {record.name!r}")
+
+
+def choose_platform(values: RunValues, home: str) -> str:
+    """Return where the run goes: its platform, this machine for a local execution, the setting, this machine.
+
+    Raises UsageError for `local_execution=False` where only this machine is known.
+    """
+    if values.platform:
+        return values.platform
+    if values.local_execution:
+        return "local"
+    platform = read_config(home).platform
+    if values.local_execution is False and platform == "local":
+        raise UsageError(
+            "local_execution is false, and no other platform is set; give platform=NAME, or set one with "
+            "`nuwrap config set platform NAME`"
+        )
+    return platform
+
+
+def place(
+    store: Store,
+    home: str,
+    function: FunctionRecord,
+    values: RunValues,
+    *,
+    say: Callable[[str], None],
+    order: Order | None = None,
+) -> Placed:
+    """Check and resolve all that can be known before a start, then write the run down as PENDING; `say` gets warnings.
+
+    Raises NuwrapError, and there is no run then: no folder, nothing in the history.
+    """
+    order = order or Order()
+    spec = function_of(function)
+    name = choose_platform(values, home)
+    platform = get_platform(name)
+    for note in platform_notes(spec, values, name):
+        say(note)
+    base = _base(order)
+    values = _absolute(values, base)
+    resolved = resolve(store, spec, values, base)
+    secrets = {**_read_secrets(home, spec.project, values, order), **order.secrets}
+    run = order.again.id if order.again else str(uuid.uuid4())
+    job = _make_job(spec, function.folder or base, values, resolved, run=run, base=base, order=order)
+    held = alive.take(home, run)
+    try:
+        here = platform.place(job, say=say)
+        try:
+            record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, name, {}, here.folder)
+            return Placed(_write_down(store, function, values, resolved, record, order), here, held, secrets)
+        except BaseException:
+            shutil.rmtree(here.folder, ignore_errors=True)
+            raise
+    except BaseException:
+        alive.release(home, run, held)
+        raise
+
+
+def _base(order: Order) -> str:
+    """Return the folder that one stands in; of a further attempt the one where the run was asked for."""
+    if not order.again:
+        return os.getcwd()
+    return os.path.dirname(os.path.dirname(os.path.dirname(order.again.folder)))  # of .nuwrap/runs/ID
+
+
+def _absolute(values: RunValues, base: str) -> RunValues:
+    """Return the values with a path of outputs that means the same from everywhere."""
+    path = values.output_path
+    if not path or "://" in path:
+        return values
+    return values.model_copy(update={"output_path": os.path.abspath(os.path.join(base, os.path.expanduser(path)))})
+
+
+def _read_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:
+    kept = Secrets(home)
+    return {name: kept.get(project, name) for name in values.secrets if name not in order.secrets}
+
+
+def _make_job(
+    function: Function, folder: str, values: RunValues, resolved: Resolved, *, run: str, base: str, order: Order
+) -> Job:
+    if values.action == "serve" and not order.is_attended:  # nobody waits at a known port, and two may be served
+        values = values.model_copy(
+            update={name: port for name, port in ANY_PORT.items() if getattr(values, name) is None}
+        )
+    launch = plan_run(function, values, run=run, inputs=resolved.keys, entities=resolved.entities)
+    return Job(
+        launch=replace(launch, code_src=resolved.code_src or launch.code_src),
+        folder=folder,
+        base=base,
+        python_version=PYTHON_VERSIONS[function.python_version],
+        environ={one.name: one.value for one in values.envs},
+        attempt=order.again.attempt + 1 if order.again else 1,
+    )
+
+
+def _write_down(
+    store: Store, function: FunctionRecord, values: RunValues, resolved: Resolved, record: RunRecord, order: Order
+) -> RunRecord:
+    given = values.given()
+    task = store.ensure_task(
+        function, values.action, {name: one for name, one in given.items() if name in TaskValues.model_fields}
+    )
+    if order.again:
+        attempt = order.again.attempt + 1
+        return store.change_run(record.id, PENDING, resume=True, attempt=attempt, folder=record.folder)
+    for entity in resolved.made:
+        store.add_entity(entity)
+    lineage = [LineageRecord(record.id, CONSUMES, name, key) for name, key in resolved.keys.items()]
+    spec = {**given, "inputs": dict(resolved.keys)} if resolved.keys else given
+    return store.add_run(replace(record, task=task.id, spec=spec, state=PENDING), lineage)

@@ -1,0 +1,163 @@
+"""Who runs a run: this process, for a person on a terminal, or one of its own that outlives the caller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import replace
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from nuwrap import errors
+from nuwrap.command import Command, hide_environment, start_detached
+from nuwrap.errors import NotFound, NuwrapError
+from nuwrap.platforms import Placed as PlacedHere
+from nuwrap.platforms import Screen, get_platform
+from nuwrap.platforms.local import LOG
+from nuwrap.runs import alive, collect
+from nuwrap.store import ERROR, RUNNING, STOPPED, RunRecord, Store, open_store
+from nuwrap.store.secrets import Secrets
+from nuwrap_runtime import errors as runtime_errors
+
+if TYPE_CHECKING:
+    from nuwrap.runs.order import Placed
+
+ADDRESSES = "service.json"  # the host writes it when both ports are bound
+LOOK_SECONDS = 0.02
+STOPPED_CODE = 143
+
+# Isolated as the host is (`platforms.local`). Until the supervisor takes a stop itself, one ends it: the lock goes,
+# and who asks next sees a run without anybody.
+START = (
+    "import sys; sys.path.extend(sys.argv.pop(1).split('\\n')); from nuwrap.runs.supervisor import main; "
+    "sys.exit(main(*sys.argv[1:]))"
+)
+
+
+def start(home: str, placed: Placed) -> RunRecord:
+    """Start the run in a process of its own and return its record. Raises PlatformError; the run has ended then."""
+    record, held = placed.record, placed.held
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(one.__file__))) for one in (errors, runtime_errors)]
+    argv = [sys.executable, "-I", "-c", START, "\n".join(places), home, record.id, str(held)]
+    command = Command(argv, placed.here.environ, cwd=placed.here.start, keep_open=(held,))
+    try:
+        pid = start_detached(command, log=os.path.join(record.folder, LOG))
+    except BaseException as exc:
+        with closing(open_store(home)) as store:
+            _end(store, record, ERROR, f"platform: {exc}")
+        alive.release(home, record.id, held)
+        raise
+    alive.add_process(held, "supervisor", pid)
+    os.close(held)  # the supervisor has it
+    return record
+
+
+def attend(store: Store, home: str, placed: Placed, screen: Screen) -> tuple[int, RunRecord]:
+    """Run the run in this process, printing to the screen; return its exit code and its record. It has ended then."""
+    alive.add_process(placed.held, "supervisor", os.getpid())
+    try:
+        code = _attend(store, placed.record, placed.here, placed.held, placed.secrets, screen)
+        return code, _finish(store, placed.record, code)
+    except NuwrapError as exc:
+        _end(store, placed.record, ERROR, f"{exc.phase}: {exc}")
+        raise
+    except BaseException:  # a stop from before the host was there to take it
+        _end(store, placed.record, STOPPED, "stopped before it began")
+        raise
+    finally:
+        alive.release(home, placed.record.id, placed.held)
+
+
+def main(home: str, run: str, held: str) -> int:
+    """Be the supervisor of a run; what it has to say itself goes to standard error, which is the run's log."""
+    hide_environment()
+    lock = int(held)
+    os.set_inheritable(lock, False)  # noqa: FBT003 - the function's own children shall not keep the run alive
+    signal.signal(signal.SIGTERM, _raise_stop)
+    with closing(open_store(home)) as store:
+        record = store.get_run(run)
+        try:
+            return _supervise(store, home, record, lock) if record else 0
+        except (NuwrapError, OSError) as exc:  # the next who asks for the run ends it in the history
+            print(f"nuwrap: {exc}", file=sys.stderr)
+            return getattr(exc, "exit_code", 10)
+        finally:
+            alive.release(home, run, lock)
+
+
+def _supervise(store: Store, home: str, record: RunRecord, held: int) -> int:
+    here = PlacedHere(record.folder, os.getcwd(), dict(os.environ))
+    try:
+        kept = Secrets(home)
+        secrets = {name: kept.get(record.project, name) for name in record.spec.get("secrets", ())}
+        code = _attend(store, record, here, held, secrets, Screen())
+    except NuwrapError as exc:
+        _end(store, record, ERROR, f"{exc.phase}: {exc}")
+        return exc.exit_code
+    except _Stop:
+        _end(store, record, STOPPED, "stopped before it began")
+        return STOPPED_CODE
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what it has left is kept
+    _finish(store, record, code)
+    return 0
+
+
+class _Stop(BaseException):
+    """A stop that came while no host was there to take it."""
+
+
+def _raise_stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stop
+
+
+def _attend(
+    store: Store, record: RunRecord, here: PlacedHere, held: int, secrets: Mapping[str, str], screen: Screen
+) -> int:
+    """Run the host to its end and return its exit code; the history hears when it has begun."""
+    has_ended = threading.Event()
+
+    def begin(pid: int) -> None:
+        alive.add_process(held, "host", pid)
+        if record.action == "serve":
+            threading.Thread(target=_tell_addresses, args=(store, record, has_ended), daemon=True).start()
+        else:
+            with suppress(NuwrapError):  # it runs, be that written down or not
+                store.change_run(record.id, RUNNING)
+
+    # The host holds the lock too: a job goes on when its supervisor is killed, and so does the run.
+    shown = replace(screen, on_start=begin, keep_open=(*screen.keep_open, held))
+    try:
+        return get_platform(record.platform).attend(here, record.action, secrets=secrets, screen=shown)
+    finally:
+        has_ended.set()
+
+
+def _tell_addresses(store: Store, record: RunRecord, has_ended: threading.Event) -> None:
+    """Enter RUNNING when the service listens."""
+    path = os.path.join(record.folder, ADDRESSES)
+    while not has_ended.wait(LOOK_SECONDS):
+        with suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
+            told = json.load(stream)
+            service = {"url": told["address"], "admin_url": told["admin"]}
+            with suppress(NuwrapError):  # it serves, be that written down or not
+                store.change_run(record.id, RUNNING, service=service)
+            return
+
+
+def _finish(store: Store, record: RunRecord, code: int) -> RunRecord:
+    try:
+        return collect.finish(store, record, code)
+    except NotFound:  # deleted meanwhile, with its project
+        return record
+
+
+def _end(store: Store, record: RunRecord, state: str, message: str) -> None:
+    """End a run of which nothing is left."""
+    with suppress(NuwrapError):  # who asks next ends it
+        code = STOPPED_CODE if state == STOPPED else 10
+        store.finish_run(record.id, state, message, exit_code=code, outputs={}, result={})

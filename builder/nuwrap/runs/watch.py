@@ -1,0 +1,148 @@
+"""What becomes of a run that was started: asked for, waited for, followed, stopped, started again.
+
+A run whose processes are all gone without a word is ended by whoever asks for it next.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from nuwrap.errors import PlatformError
+from nuwrap.platforms.local import LOG
+from nuwrap.runs import alive, collect
+from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
+
+POLL_SECONDS = (0.01, 0.1)  # the first and the longest pause between two looks
+READ_BYTES = 64 * 1024
+READY_TIMEOUT_S = 2.0
+STOP_SPARE_S = 15.0  # beyond the grace that a run has
+SHORT_ID = 8
+
+
+def refresh(store: Store, home: str, record: RunRecord) -> RunRecord:
+    """Return the run as it is now; one that nobody runs any more has ended."""
+    now = store.get_run(record.id) or record
+    if now.state in ENDED or alive.is_held(home, record.id):
+        return now
+    now = store.get_run(record.id) or record  # it may have ended between the two looks
+    return now if now.state in ENDED else collect.finish(store, now, None)
+
+
+def refresh_all(store: Store, home: str, project: str = "") -> None:
+    """Bring all runs of the history that have not ended, or those of a project, to what they are now."""
+    for record in store.list_runs(project, states=(CREATED, PENDING, RUNNING)):
+        refresh(store, home, record)
+
+
+def wait(store: Store, home: str, record: RunRecord, *, timeout_s: float | None) -> RunRecord:
+    """Return the run when it has ended, or as it is after `timeout_s`."""
+    for _ in _looks(timeout_s):
+        record = refresh(store, home, record)
+        if record.state in ENDED:
+            break
+    return record
+
+
+def wait_ready(store: Store, home: str, record: RunRecord, *, timeout_s: float) -> RunRecord:
+    """Return the service's run when it answers. Raises PlatformError when it has ended, or is not ready in time."""
+    name = f"run {record.id[:SHORT_ID]} of {record.function!r}"
+    phase = "it has not begun"
+    for _ in _looks(timeout_s):
+        record = refresh(store, home, record)
+        if record.state in ENDED:
+            reason = f": {record.message}" if record.message else ""
+            where = f"its log is in {record.folder!r}"
+            raise PlatformError(f"{name} is no service any more: {record.state}{reason}; {where}")
+        admin = record.service.get("admin_url")
+        phase = _outage(admin) if admin else phase
+        if not phase:
+            return record
+    raise PlatformError(
+        f"{name} is not ready after {timeout_s:g} s: {phase}. It goes on: wait again, see its log, or stop it"
+    )
+
+
+def follow_log(store: Store, home: str, record: RunRecord, *, follow: bool) -> Iterator[bytes]:
+    """Yield what the run has printed until now, with `follow` until its end."""
+    path = os.path.join(record.folder, LOG)
+    at = 0
+    while True:
+        has_ended = not follow or refresh(store, home, record).state in ENDED
+        for piece in _read_from(path, at):
+            at += len(piece)
+            yield piece
+        if has_ended:
+            return
+        time.sleep(POLL_SECONDS[1])
+
+
+def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
+    """End the run and return it. A service has its grace; what does not end then is killed."""
+    record = refresh(store, home, record)
+    if record.state in ENDED:
+        return record
+    alive.kill(home, record.id, signal.SIGTERM)
+    record = wait(store, home, record, timeout_s=_grace(record) + STOP_SPARE_S)
+    if record.state not in ENDED:
+        alive.kill_all(home, record.id)
+        record = wait(store, home, record, timeout_s=STOP_SPARE_S)
+    if record.state not in ENDED:
+        raise PlatformError(f"run {record.id!r} does not end, not even when it is killed; see `ps -ef`")
+    return record
+
+
+def resume(store: Store, home: str, record: RunRecord, *, say: Callable[[str], None]) -> RunRecord:
+    """Start an ended run again with what it was given, in a folder of its own. Raises StoreError for one that goes on.
+
+    Raises NotFound when its function's version was deleted.
+    """
+    from nuwrap.runs.again import start_again
+
+    return start_again(store, home, refresh(store, home, record), say=say)
+
+
+def _looks(timeout_s: float | None) -> Iterator[None]:
+    """Yield at once, then after pauses that grow, and once more at the end of the time."""
+    pause, longest = POLL_SECONDS
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        yield
+        left = longest if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, longest)
+
+
+def _outage(admin_url: str) -> str:
+    """Return why the service is not ready, as its second port tells it; "" when it is."""
+    parts = urlsplit(admin_url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=READY_TIMEOUT_S)
+    try:
+        connection.request("GET", "/ready")
+        reply = connection.getresponse()
+        told = json.loads(reply.read(READ_BYTES))
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        return f"{admin_url}/ready does not answer ({exc!r})"
+    finally:
+        connection.close()
+    return "" if reply.status == 200 else str(told.get("reason") or told.get("phase") or f"status {reply.status}")
+
+
+def _read_from(path: str, at: int) -> Iterator[bytes]:
+    with suppress(FileNotFoundError), open(path, "rb") as stream:  # it has not begun, or its folder was removed
+        stream.seek(at)
+        while piece := stream.read(READ_BYTES):
+            yield piece
+
+
+def _grace(record: RunRecord) -> float:
+    grace = record.spec.get("grace_s")
+    return float(grace) if isinstance(grace, (int, float)) else 30.0

@@ -59,11 +59,14 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
-def load_documents(path: Path) -> list[Any]:
-    """Return the values of the file's YAML documents, empty ones left out. Raises SpecError."""
-    text = _read(path)
+def load_documents(path: Path, *, most: int = FILE_BYTES) -> list[Any]:
+    """Return the values of the file's YAML documents, empty ones left out.
+
+    Raises SpecError, also for a file of more than `most` bytes, or of more values than that many bytes may have.
+    """
+    text = _read(path, most)
     try:
-        values = _construct(text)
+        values = _construct(text, _nodes(most))
     except yaml.MarkedYAMLError as exc:
         raise SpecError(f"{str(path)!r} is not valid YAML: {_describe(exc)}") from exc
     except (yaml.YAMLError, ValueError) as exc:  # ValueError: a date or a number that looks like one and is none
@@ -73,13 +76,39 @@ def load_documents(path: Path) -> list[Any]:
     return [value for value in values if value is not None]
 
 
-def dump_document(document: Mapping[str, Any]) -> str:
-    """Return the document as YAML that `load_documents` reads again: keys in their order, texts of lines as blocks."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump_document(document: Mapping[str, Any], *, most: int = FILE_BYTES) -> str:
+    """Return the document as YAML that `load_documents` reads again: keys in their order, texts of lines as blocks.
+
+    Raises SpecError for one that `load_documents` would refuse by its size.
+    """
+    values = _count(document)
+    if values > _nodes(most):
+        raise SpecError(f"it has {values} values; a file that can be read again has {_nodes(most)} at most")
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    size = len(text.encode("utf-8"))
+    if size > most:
+        raise SpecError(f"it has {size} bytes; a file that can be read again has {most} at most")
+    return text
+
+
+def _nodes(most: int) -> int:
+    """Return how many values a file of so many bytes may have."""
+    return NODES * (most // FILE_BYTES)
+
+
+def _count(value: Any) -> int:
+    """Return how many values it has, as `_size` counts those that are written."""
+    if isinstance(value, Mapping):
+        return 1 + sum(_count(one) for pair in value.items() for one in pair)
+    return 1 + sum(map(_count, value)) if isinstance(value, (list, tuple)) else 1
 
 
 class _Dumper(yaml.SafeDumper):
-    """`yaml.SafeDumper` that writes code as a person would."""
+    """`yaml.SafeDumper` that writes code as a person would, and what stands at two places twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as overridden
+        """Return that no value is written as an alias of another."""
+        return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -94,28 +123,28 @@ _Dumper.yaml_implicit_resolvers = {  # a text that either YAML takes for another
 }
 
 
-def _construct(text: str) -> list[Any]:
+def _construct(text: str, most: int) -> list[Any]:
     loader = _Loader(text)
     try:
         nodes = []
         while loader.check_node():
             nodes.append(loader.get_node())
-            _check_size(nodes[-1])
+            _check_size(nodes[-1], most)
         return [loader.construct_document(node) for node in nodes if node is not None]
     finally:
         loader.dispose()
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, most: int) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device may never end
             raise SpecError(f"{str(path)!r} is no regular file; name a YAML file, or a folder with a function.yaml")
         with path.open("rb") as stream:
-            data = stream.read(FILE_BYTES + 1)
+            data = stream.read(most + 1)
     except OSError as exc:
         raise SpecError(f"cannot read {str(path)!r}: {exc.strerror}") from exc
-    if len(data) > FILE_BYTES:
-        raise SpecError(f"{str(path)!r} has more than {FILE_BYTES} bytes; a function file is small: use code_src")
+    if len(data) > most:
+        raise SpecError(f"{str(path)!r} has more than {most} bytes; a file of ours is small: code stands in code_src")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -128,17 +157,17 @@ def _describe(exc: yaml.MarkedYAMLError) -> str:
     return where + (exc.problem or str(exc))
 
 
-def _check_size(node: yaml.Node | None) -> None:
-    if node is not None and _size(node, {}) > NODES:
-        raise yaml.YAMLError(f"it has more than {NODES} values, aliases counted each time they are used")
+def _check_size(node: yaml.Node | None, most: int) -> None:
+    if node is not None and _size(node, {}, most) > most:
+        raise yaml.YAMLError(f"it has more than {most} values, aliases counted each time they are used")
 
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
+def _size(node: yaml.Node, known: dict[int, int], most: int) -> int:
     """Return how many nodes it is with every alias written out; one inside itself counts as too many."""
     if id(node) not in known:
-        known[id(node)] = NODES + 1
+        known[id(node)] = most + 1
         children = node.value if isinstance(node, yaml.SequenceNode) else []
         if isinstance(node, yaml.MappingNode):
             children = [one for pair in node.value for one in pair]
-        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+        known[id(node)] = 1 + sum(_size(child, known, most) for child in children)
     return known[id(node)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import datetime
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,22 @@ _METADATA = {"description": "description", "labels": "labels", "embedded": "embe
 _SPEC = ("python_version", "image", "base_image", "requirements")
 _FLAT_SPEC = ("code_src", "code", "base64", "handler", "init_function", "lang")
 _SOURCE = {"source": "code_src", **{name: name for name in _FLAT_SPEC if name != "code_src"}}
-_BOOKKEEPING = {"key", "metadata", "spec", "status", "user"}  # of the platform that exported it
+# What an export says of itself, and is written anew. A user, and all of metadata, are the platform's: no warning.
+_WRITTEN = {"": {"key", "metadata", "spec", "status"}, "metadata": {"project", "name", "created", "updated", "ref"}}
+_PLATFORMS_OWN = "user"
 
 
 @dataclass(frozen=True)
 class FunctionFile:
-    """A function, the file it came from, and what its author should hear about that file."""
+    """A function, the file it came from, and what its author should hear about that file.
+
+    `extra` has what another program has exported beside our fields, in the shape of its document.
+    """
 
     function: Function
     path: Path
     warnings: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -41,24 +48,41 @@ class FunctionFile:
 
 @dataclass
 class _Fields:
-    """Fields by our names with the path each stood at; unknown keys by path, each with the hint what was meant."""
+    """Fields by our names with the path each stood at; unknown keys by path, each with the hint what was meant.
+
+    `extra` has the unknown keys' values, in the shape of the document.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
 
-    def take(self, prefix: str, found: Any, names: Mapping[str, str], ignored: set[str]) -> None:
-        """Take over a mapping's keys; a field that another place has given with another value is a fault."""
+    def take(
+        self, place: str, found: Any, names: Mapping[str, str], *, ignored: Collection[str] = (), is_free: bool = False
+    ) -> None:
+        """Take over a mapping's keys; a field that another place has given with another value is a fault.
+
+        Other keys are unknown, or with `is_free` the platform's own.
+        """
         if not isinstance(found, dict):
-            self.faults.append(f"{prefix.rstrip('.')}: {show(found)} is not a mapping")
+            self.faults.append(f"{place}: {show(found)} is not a mapping")
             return
         for key, value in found.items():
-            path = f"{prefix}{show_key(key)}"
+            path = f"{place}.{show_key(key)}".removeprefix(".")
             if key in names and value is not None:
                 self._set(names[key], path, value)
             elif key not in names and key not in ignored:
-                self.unknown[path] = did_you_mean(str(key), list(names))
+                if not is_free and path != _PLATFORMS_OWN:
+                    self.unknown[path] = did_you_mean(str(key), list(names))
+                self._keep(place, str(key), value)
+
+    def _keep(self, place: str, key: str, value: Any) -> None:
+        kept = self.extra
+        for name in filter(None, place.split(".")):
+            kept = kept.setdefault(name, {})
+        kept[key] = plain(value)
 
     def _set(self, name: str, path: str, value: Any) -> None:
         if name in self.values and self.values[name] != value:
@@ -66,23 +90,37 @@ class _Fields:
         self.values[name], self.paths[name] = value, path
 
 
-def read_function(path: Path) -> FunctionFile:
-    """Return the function in the file, or in `function.yaml` of the folder.
+def read_function(path: Path, *, project: str = "") -> FunctionFile:
+    """Return the function in the file, or in `function.yaml` of the folder; one that names no project is in `project`.
 
     Raises SpecError with all faults of the file at once: also when a local `code_src` is not there.
     """
     path = path / FILE_NAME if path.is_dir() else path
     path = path.absolute()
     document, warnings = _pick(load_documents(path), path)
-    if "spec" in document:
-        fields, more = _read_export(document, path)
-        warnings += more
-    else:
-        fields = _read_flat(document)
+    file = take_function(document, path, origin=f"function file {str(path)!r}", project=project)
+    return replace(file, warnings=(*warnings, *file.warnings))
+
+
+def take_function(document: Mapping[str, Any], path: Path, *, origin: str, project: str = "") -> FunctionFile:
+    """Return the function of a mapping that stands in the file. Raises SpecError, whose text begins with `origin`."""
+    fields, warnings = _read_export(document, path) if "spec" in document else (_read_flat(document), [])
+    if project:
+        fields.values.setdefault("project", project)
     faults = [*fields.faults, *_path_faults(fields, path)]
-    origin = f"function file {str(path)!r}"
     function = make_function(fields.values, origin=origin, paths=fields.paths, faults=faults)
-    return FunctionFile(function, path, tuple(warnings))
+    return FunctionFile(function, path, tuple(warnings), fields.extra)
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a YAML file as JSON has it: a date as text, a set as a list, a name as text."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(one) for one in value]
+    if isinstance(value, datetime.date):  # a date with its time is one too
+        return value.isoformat()
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _pick(documents: list[Any], path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -107,28 +145,28 @@ def _read_flat(document: Mapping[str, Any]) -> _Fields:
     """Read a flat mapping; DigitalHub's nested `source` may stand in it, every other unknown key is a fault."""
     fields = _Fields()
     flat = {str(key): value for key, value in document.items() if key != "source"}
-    fields.take("", flat, {name: name for name in flat}, set())
+    fields.take("", flat, {name: name for name in flat})
     if "source" in document:
-        fields.take("source.", document["source"], _SOURCE, set())
+        fields.take("source", document["source"], _SOURCE)
     fields.faults += [f"{name}: unknown key{hint}" for name, hint in fields.unknown.items()]
     return fields
 
 
 def _read_export(document: Mapping[str, Any], path: Path) -> tuple[_Fields, list[str]]:
     fields = _Fields()
-    fields.take("", document, _TOP, _BOOKKEEPING)
+    fields.take("", document, _TOP, ignored=_WRITTEN[""])
     if isinstance(document.get("metadata"), dict):
-        fields.take("metadata.", document["metadata"], _METADATA, set(document["metadata"]))
+        fields.take("metadata", document["metadata"], _METADATA, ignored=_WRITTEN["metadata"], is_free=True)
     spec = document["spec"]
-    fields.take("spec.", spec, {name: name for name in (*_SPEC, *_FLAT_SPEC)}, {"source"})
+    fields.take("spec", spec, {name: name for name in (*_SPEC, *_FLAT_SPEC)}, ignored={"source"})
     if isinstance(spec, dict) and spec.get("source") is not None:
-        fields.take("spec.source.", spec["source"], _SOURCE, set())
+        fields.take("spec.source", spec["source"], _SOURCE)
     misplaced = [name for name in fields.unknown if name in Function.model_fields]
     fields.faults += [f"{name}: stands beside spec; move it into spec" for name in misplaced]
     warnings = _settle_source(fields, path)
-    ignored = ", ".join(f"{name}{hint}" for name, hint in fields.unknown.items() if name not in misplaced)
-    if ignored:
-        warnings.append(f"keys of {path.name!r} that nuwrap does not know are ignored: {ignored}")
+    unknown = ", ".join(f"{name}{hint}" for name, hint in fields.unknown.items() if name not in misplaced)
+    if unknown:
+        warnings.append(f"keys of {path.name!r} that nuwrap does not know change nothing here: {unknown}")
     return fields, warnings
 
 

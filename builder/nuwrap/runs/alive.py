@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import time
 from contextlib import suppress
 
@@ -66,33 +65,27 @@ def add_process(held: int, role: str, pid: int) -> None:
     os.write(held, f"{role} {pid} {_started(pid)}\n".encode("ascii"))
 
 
-def kill(home: str, run: str, number: int) -> bool:
-    """Send the signal to the supervisor, where it is gone to the host; False when neither is there."""
-    lines = {role: (int(pid), started) for role, pid, started in _processes(home, run)}
-    for role in ("supervisor", "host"):
-        pid, started = lines.get(role, (0, ""))
-        if pid and _started(pid) == started:
+def who_runs(home: str, run: str) -> str:
+    """Return who takes a stop of the run: `supervisor`, `host` where that is gone, "" where both are."""
+    there = [role for role, pid, started in _processes(home, run) if _started(pid) == started]
+    return next((role for role in ("supervisor", "host") if role in there), "")
+
+
+def kill(home: str, run: str, role: str, number: int) -> None:
+    """Send a signal to one of the run's processes; one that is gone hears nothing."""
+    for one, pid, started in _processes(home, run):
+        if one == role and _started(pid) == started:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
-                return True
-    return False
 
 
-def kill_all(home: str, run: str) -> None:
-    """Kill supervisor and host."""
-    for _, pid, started in _processes(home, run):
-        if _started(int(pid)) == started:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(int(pid), signal.SIGKILL)
-
-
-def _processes(home: str, run: str) -> list[tuple[str, str, str]]:
+def _processes(home: str, run: str) -> list[tuple[str, int, str]]:
     try:
         with open(os.open(_path(home, run), _READ), encoding="ascii", errors="replace") as stream:
             parts = [line.split() for line in stream]
     except OSError:
         return []
-    return [(one[0], one[1], one[2]) for one in parts if len(one) == 3 and one[1].isdigit()]
+    return [(one[0], int(one[1]), one[2]) for one in parts if len(one) == 3 and one[1].isdigit()]
 
 
 def _path(home: str, run: str) -> str:
@@ -108,9 +101,13 @@ def _lock(file: int, kind: int) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Return when the process was started, in ticks since the machine was (Linux); "-" where that cannot be told."""
+    """Return when the process was started, in ticks since the machine was (Linux, proc(5)); "-" elsewhere.
+
+    Of one that is gone it is "", also when its parent has not asked for its end yet.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            return stream.read().rpartition(b")")[2].split()[19].decode("ascii")
+            parts = stream.read().rpartition(b")")[2].split()
+        return "" if parts[0] in (b"Z", b"X") else parts[19].decode("ascii")
     except (OSError, IndexError):
-        return "-"
+        return "" if os.path.exists("/proc/self/stat") else "-"

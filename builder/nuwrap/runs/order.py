@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nuwrap.errors import UsageError
 from nuwrap.plan.launch import plan_run
@@ -53,7 +54,7 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
 
     A function that has a `uuid` is the version of that id. Raises UsageError when that id is another version's.
     """
-    spec = function.model_dump(mode="json", exclude_defaults=True, exclude=set(IDENTITY))
+    spec = stored(function)
     there = store.get_function(function.project, function.name, function.uuid)
     if there and (dict(there.spec), there.folder) == (spec, folder):
         return there
@@ -64,6 +65,11 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
         )
     made = FunctionRecord(function.uuid or str(uuid.uuid4()), function.project, function.name, spec, folder)
     return store.add_function(made)
+
+
+def stored(function: Function) -> dict[str, Any]:
+    """Return a function's fields as the history keeps them: what was given, without the record's own columns."""
+    return function.model_dump(mode="json", exclude_defaults=True, exclude=set(IDENTITY))
 
 
 def function_of(record: FunctionRecord) -> Function:

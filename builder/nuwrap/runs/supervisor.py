@@ -31,8 +31,8 @@ ADDRESSES = "service.json"  # the host writes it when both ports are bound
 LOOK_SECONDS = 0.02
 STOPPED_CODE = 143
 
-# Isolated as the host is (`platforms.local`). Until the supervisor takes a stop itself, one ends it: the lock goes,
-# and who asks next sees a run without anybody.
+# Isolated as the host is (`platforms.local`), and without site-packages, as it uses none: half of a start. Until the
+# supervisor takes a stop itself, one ends it: the lock goes, and who asks next sees a run without anybody.
 START = (
     "import sys; sys.path.extend(sys.argv.pop(1).split('\\n')); from nuwrap.runs.supervisor import main; "
     "sys.exit(main(*sys.argv[1:]))"
@@ -42,8 +42,9 @@ START = (
 def start(home: str, placed: Placed) -> RunRecord:
     """Start the run in a process of its own and return its record. Raises PlatformError; the run has ended then."""
     record, held = placed.record, placed.held
-    places = [os.path.dirname(os.path.dirname(os.path.abspath(one.__file__))) for one in (errors, runtime_errors)]
-    argv = [sys.executable, "-I", "-c", START, "\n".join(places), home, record.id, str(held)]
+    files = (str(errors.__file__), str(runtime_errors.__file__))
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(one))) for one in files]
+    argv = [sys.executable, "-I", "-S", "-c", START, "\n".join(places), home, record.id, str(held)]
     command = Command(argv, placed.here.environ, cwd=placed.here.start, keep_open=(held,))
     try:
         pid = start_detached(command, log=os.path.join(record.folder, LOG))

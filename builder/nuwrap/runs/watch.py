@@ -19,7 +19,8 @@ from nuwrap.platforms.local import LOG
 from nuwrap.runs import alive, collect
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
 
-POLL_SECONDS = (0.01, 0.1)  # the first and the longest pause between two looks
+POLL_SECONDS = 0.01, 0.1  # between two looks, at first and of who has waited for long
+PATIENCE = 50  # pauses are a fiftieth of what was waited for: nobody notices that
 READ_BYTES = 64 * 1024
 READY_TIMEOUT_S = 2.0
 STOP_SPARE_S = 15.0  # beyond the grace that a run has
@@ -88,13 +89,27 @@ def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
     record = refresh(store, home, record)
     if record.state in ENDED:
         return record
-    alive.kill(home, record.id, signal.SIGTERM)
-    record = wait(store, home, record, timeout_s=_grace(record) + STOP_SPARE_S)
+    record = _ask_to_end(store, home, record)
     if record.state not in ENDED:
-        alive.kill_all(home, record.id)
+        for role in ("supervisor", "host"):
+            alive.kill(home, record.id, role, signal.SIGKILL)
         record = wait(store, home, record, timeout_s=STOP_SPARE_S)
     if record.state not in ENDED:
         raise PlatformError(f"run {record.id!r} does not end, not even when it is killed; see `ps -ef`")
+    return record
+
+
+def _ask_to_end(store: Store, home: str, record: RunRecord) -> RunRecord:
+    """Send the stop, to the host too where the supervisor dies before it has handed it on; wait for the end."""
+    told: set[str] = set()
+    for _ in _looks(_grace(record) + STOP_SPARE_S):
+        record = refresh(store, home, record)
+        if record.state in ENDED:
+            break
+        role = alive.who_runs(home, record.id)
+        if role not in told:
+            alive.kill(home, record.id, role, signal.SIGTERM)
+            told.add(role)
     return record
 
 
@@ -110,15 +125,14 @@ def resume(store: Store, home: str, record: RunRecord, *, say: Callable[[str], N
 
 def _looks(timeout_s: float | None) -> Iterator[None]:
     """Yield at once, then after pauses that grow, and once more at the end of the time."""
-    pause, longest = POLL_SECONDS
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    began = time.monotonic()
     while True:
         yield
-        left = longest if deadline is None else deadline - time.monotonic()
+        waited = time.monotonic() - began
+        left = POLL_SECONDS[1] if timeout_s is None else timeout_s - waited
         if left <= 0:
             return
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, longest)
+        time.sleep(min(left, max(POLL_SECONDS[0], min(POLL_SECONDS[1], waited / PATIENCE))))
 
 
 def _outage(admin_url: str) -> str:

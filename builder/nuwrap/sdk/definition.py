@@ -13,7 +13,6 @@ from nuwrap.sdk.source import take_code
 from nuwrap.spec.function import SOURCES, Function, has_scheme, make_function
 from nuwrap.spec.function_file import path_fault
 
-IDENTITY = ("name", "kind", "project", "uuid")
 _OBJECTS = ("code", "handler", "init_function")
 
 
@@ -30,11 +29,6 @@ def define(fields: Mapping[str, Any], folder: str = "") -> tuple[Function, str]:
         start = folder or os.getcwd()
     function = make_function(given, origin=_origin(fields), faults=_path_faults(code_src, start))
     return function, start
-
-
-def stored(function: Function) -> Mapping[str, Any]:
-    """Return a function's fields as the history keeps them: what was given, without the record's own columns."""
-    return function.model_dump(mode="json", exclude_defaults=True, exclude=set(IDENTITY))
 
 
 def _origin(fields: Mapping[str, Any]) -> str:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nuwrap.errors import NotFound, UsageError
+from nuwrap.runs.order import IDENTITY, record_function, stored
 from nuwrap.sdk import context
-from nuwrap.sdk.definition import IDENTITY, define, stored
+from nuwrap.sdk.definition import define
 from nuwrap.sdk.fields import Fields
 from nuwrap.spec.function import SOURCES
 from nuwrap.spec.function import Function as Spec
@@ -240,8 +241,6 @@ def import_function(file: str | os.PathLike[str]) -> Function:
 
 def _record(fields: Mapping[str, Any]) -> FunctionRecord:
     """Check the fields and keep them, in the project, which is made when it is missing."""
-    from nuwrap.runs.order import record_function
-
     function, folder = define(fields)
     context.ensure_project(function.project)
     return record_function(context.current().store, function, folder)

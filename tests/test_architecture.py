@@ -39,6 +39,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap_runtime.host.stores": (*VALUES, "nuwrap_runtime.host"),
     "nuwrap": ("nuwrap.errors", "nuwrap.sdk"),
     "nuwrap.errors": ("nuwrap_runtime.errors",),
+    "nuwrap.text": (),
     "nuwrap.command": ("nuwrap.errors",),
     "nuwrap.spec": ("nuwrap.errors", "nuwrap.spec"),
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
@@ -51,7 +52,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "nuwrap.sdk": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.engines",
-        "nuwrap.platforms", "nuwrap.runs", "nuwrap.sdk",
+        "nuwrap.platforms", "nuwrap.runs", "nuwrap.sdk", "nuwrap.text",
     ),
     "nuwrap.cli": ("nuwrap",),
 }  # fmt: skip

@@ -8,16 +8,13 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+from nuwrap.text import escape
+
 STDOUT, STDERR = 1, 2
 
 
 class Stopped(BaseException):
     """Ctrl-C, SIGTERM or a closed terminal; no Exception, as KeyboardInterrupt is none."""
-
-
-def escape(text: str) -> str:
-    """Return the text with each character that does not print escaped; line breaks stay."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def tell(text: str) -> None:

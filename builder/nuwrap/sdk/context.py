@@ -13,6 +13,7 @@ from typing import Any
 from nuwrap.errors import NotFound, UsageError
 from nuwrap.store import ProjectRecord, Store, open_store
 from nuwrap.store.home import home_folder
+from nuwrap.text import escape
 from nuwrap_runtime.launch import NAME, NAME_FORM
 from nuwrap_runtime.schema import did_you_mean, show
 
@@ -48,9 +49,9 @@ def close() -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something that is no error."""
+    """Tell a person something that is no error; what a run has said in it commands no terminal."""
     if sys.stderr:
-        print(f"nuwrap: {text}", file=sys.stderr, flush=True)
+        print(escape(f"nuwrap: {text}"), file=sys.stderr, flush=True)
 
 
 def ensure_project(name: Any) -> ProjectRecord:

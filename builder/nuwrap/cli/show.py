@@ -1,4 +1,4 @@
-"""A result on the terminal. The one user of rich; nothing of a result is taken as markup or as a terminal's command."""
+"""Results, tables, fields on the terminal. The one user of rich; no text is taken as markup or as a command to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nuwrap.cli.terminal import escape
+from nuwrap.text import escape
 from nuwrap_runtime.result import Failure, Result
 
 CUT = 100
 WIDTH = 200  # of a pipe or a file, where paths should stay in one piece
 FRAMES = 3
+STYLES = {"RUNNING": "blue", "COMPLETED": "green", "ERROR": "red", "STOPPED": "yellow"}
 
 
 def show_result(result: Result, folder: str, console: Console | None = None) -> None:
@@ -38,19 +39,43 @@ def show_result(result: Result, folder: str, console: Console | None = None) -> 
     if table.row_count:
         console.print(table)
     if result.failure:
-        _show_failure(result.failure, console)
+        show_failure(result.failure, console)
     seconds = f" in {result.seconds['total']:.2f} s" if "total" in result.seconds else ""
     console.print(plain(f"{result.state}{seconds}, in {place}/"))
 
 
-def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], summary: str) -> None:
-    """Print a table, left out when it has no rows, and the line below it."""
+def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], summary: str = "") -> None:
+    """Print a table, left out when it has no rows, and the line below it, if there is one."""
     console, table = _console(), _table(*headings)
     for row in rows:
-        table.add_row(*(plain(cell) for cell in row))
+        table.add_row(*(_cell(text) for text in row))
     if rows:
         console.print(table)
-    console.print(plain(summary))
+    if summary:
+        console.print(plain(summary))
+
+
+def show_below(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print an empty line and a table below it; nothing when there are no rows."""
+    if rows:
+        show_text("")
+        show_rows(headings, rows)
+
+
+def show_fields(fields: Mapping[str, str]) -> None:
+    """Print a line for each field that is not empty; values stand below each other."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in fields.items():
+        if text:
+            table.add_row(plain(name), _cell(text))
+    _console().print(table)
+
+
+def show_text(text: str) -> None:
+    """Print the text as it is, long lines too."""
+    _console().print(plain(text), soft_wrap=True)
 
 
 def size_text(count: float) -> str:
@@ -73,6 +98,11 @@ def _table(*headings: str) -> Table:
     return table
 
 
+def _cell(text: str) -> Text:
+    """Return the text of a table, a run's state in its colour."""
+    return Text(escape(text), style=STYLES.get(text, ""))
+
+
 def plain(text: str) -> Text:
     """Return the text without control characters but line breaks: an escape sequence is shown, not obeyed."""
     return Text(escape(text))
@@ -84,7 +114,9 @@ def cut(value: Any) -> str:
     return text if len(text) <= CUT else f"{text[: CUT - 1]}…"
 
 
-def _show_failure(failure: Failure, console: Console) -> None:
+def show_failure(failure: Failure, console: Console | None = None) -> None:
+    """Print why a run failed, with the last frames of the user's own code."""
+    console = console or _console()
     console.print(plain(f"failed in phase {failure.phase}: {failure.type}: {failure.message}"))
     for frame in choose_frames(failure.frames):
         console.print(plain(_describe(frame)))

@@ -117,7 +117,8 @@ def _take_outputs(record: RunRecord, result: Result, place: Place) -> _Left:
         path = output["path"] and _locate(output["path"], result, place)
         key = _own_key(record, output.get("key")) or _make_key(record, output, name)
         left.outputs[name] = {"type": output["type"], "kind": output["kind"], "path": path, "key": key}
-        left.lineage.append(LineageRecord(record.id, PRODUCES, name, key))
+        if key not in {one.key for one in left.lineage}:  # one that was logged, then returned, was made once
+            left.lineage.append(LineageRecord(record.id, PRODUCES, name, key))
         if path:
             left.entities.append(_entity(record, key, output, path))
     return left

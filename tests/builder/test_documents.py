@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sdk_functions import VERSION, completed, make
 
 from nuwrap.errors import NotFound, PlatformError, SpecError, UsageError
-from nuwrap.spec.document import FILE_BYTES
+from nuwrap.spec.document import FILE_BYTES, dump_document, load_documents
+from nuwrap.spec.export import function_document
+from nuwrap.spec.function import make_function
+from nuwrap.spec.function_file import take_function
 
 CODE = "def f():\n    return 7\n"
 ID = "8f1b7a3e-6c52-4f0e-9b52-0d7c1c0a5d11"
@@ -209,6 +214,36 @@ def test_no_credentials_of_an_address_are_exported(dh: Any, address: str, writte
     assert load(path)["spec"]["source"]["source"] == written
     assert "hunter2" not in Path(path).read_text()
     assert dh.import_function(path).id == dh.get_function("fn", "p").id
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    [
+        "a\x85b\n",
+        "a\u2028b",
+        "\ufeffx",
+        "x\n\n",
+        "  x\n y",
+        "\tx\n",
+        "- a\n",
+        "# x\ny\n",
+        "a: b\n",
+        "a\r\nb",
+        "1:30",
+        "~",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT, st.lists(TEXT, max_size=3), TEXT.filter(str.strip), TEXT)
+def test_any_text_survives(
+    tmp_path_factory: pytest.TempPathFactory, description: str, labels: list[str], code: str, lang: str
+) -> None:
+    given_fields = {**ALL_FIELDS, "description": description, "labels": labels, "code": code, "lang": lang}
+    function = make_function({"project": "p", "name": "fn", "kind": "python", **given_fields})
+    path = tmp_path_factory.getbasetemp() / "any-text.yaml"
+    path.write_bytes(dump_document(function_document(function.model_dump())).encode())
+    assert take_function(load_documents(path)[0], path, origin="x").function == function
 
 
 # Files

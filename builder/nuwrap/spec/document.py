@@ -27,6 +27,8 @@ _NUMBERS = {
     ),
 }
 
+_BREAKS = frozenset("\x85\u2028\u2029")  # line breaks to PyYAML, which folds them unless they are escaped
+
 
 class _Loader(yaml.SafeLoader):
     """`yaml.SafeLoader` that refuses a key given twice; YAML's merge key `<<` is no repetition."""
@@ -112,8 +114,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    is_block = "\n" in text and not any(line != line.rstrip() for line in text.splitlines())
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if is_block else None)
+    if set(text) & _BREAKS:
+        style: str | None = '"'
+    else:
+        is_block = "\n" in text and not any(line != line.rstrip() for line in text.splitlines())
+        style = "|" if is_block else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -153,7 +153,7 @@ def test_an_import_twice_is_one_version(dh: Any) -> None:
 def test_an_id_of_another_function_is_refused(dh: Any) -> None:
     path = make(dh, CODE).export()
     change(path, "project: p\n", "project: q\n")
-    assert "is function 'fn' of project 'p'; remove it from the file" in refuse(dh.import_function, path)
+    assert "is function 'fn' of project 'p'; remove the id from the file" in refuse(dh.import_function, path)
     with pytest.raises(NotFound):
         dh.get_project("q")
 
@@ -453,6 +453,12 @@ def test_a_project_by_hand_needs_no_ids(dh: Any, capsys: pytest.CaptureFixture[s
         "warning: spec.dataitems[1]: base: nuwrap cannot read sql://…",
     ):
         assert wanted in err
+
+
+def test_what_is_no_path_is_refused(dh: Any) -> None:
+    for call in (dh.import_function, dh.import_project):
+        assert "file: '' is no path; allowed: a YAML file" in refuse(call, "", error=UsageError)
+        assert "cannot read" in refuse(call, "gone.yaml")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def read_function_file(file: str | os.PathLike[str]) -> FunctionRecord:
 
     A version whose id is in the history is that version, when it is the same. Raises SpecError, also when it is not.
     """
-    found = read_function(Path(file).expanduser())
+    found = read_function(_path(file))
     _tell(found.warnings)
     store = context.current().store
     faults = _conflicts(store, found)
@@ -90,7 +90,7 @@ def read_project_file(file: str | os.PathLike[str]) -> ProjectRecord:
     Raises SpecError for a file that is not valid, or has a version that is in the history and differs; with all
     faults, and nothing is kept then.
     """
-    found = read_project(Path(file).expanduser())
+    found = read_project(_path(file))
     _tell(found.warnings)
     store = context.current().store
     faults = [line for one in found.functions for line in _conflicts(store, one)]
@@ -103,6 +103,12 @@ def read_project_file(file: str | os.PathLike[str]) -> ProjectRecord:
     for entity in reversed(found.entities):
         _keep_entity(store, entity)
     return record
+
+
+def _path(file: Any) -> Path:
+    if isinstance(file, (str, os.PathLike)) and os.fspath(file):
+        return Path(os.fsdecode(file)).expanduser()
+    raise UsageError(f"file: {file!r} is no path; allowed: a YAML file, as export writes it or by hand")
 
 
 def _tell(warnings: tuple[str, ...]) -> None:
@@ -118,11 +124,13 @@ def _conflicts(store: Store, file: FunctionFile) -> list[str]:
         return []
     what = f"{function.name!r}: id {function.uuid!r}"
     if (known.project, known.name) != (function.project, function.name):
-        return [f"{what} is function {known.name!r} of project {known.project!r}; remove it from the file"]
+        return [f"{what} is function {known.name!r} of project {known.project!r}; remove the id from the file"]
     differing = _differences(known, file)
     if not differing:
         return []
-    return [f"{what} is in the history with another {', '.join(differing)}; without it a new version is made"]
+    return [
+        f"{what} is in the history with another {', '.join(differing)}; without its id the file makes a new version"
+    ]
 
 
 def _find_version(store: Store, version: str) -> FunctionRecord | None:
@@ -166,7 +174,7 @@ def _entity_conflicts(store: Store, file: EntityFile) -> list[str]:
         return []
     differing = [name for name, value in _content(known).items() if _content(file)[name] != value]
     what = f"{file.type} {file.name!r}: id {file.id!r} is in the history with another {', '.join(differing)}"
-    return [f"{what}; without it a new version is made"]
+    return [f"{what}; without its id the file makes a new version"]
 
 
 def _keep_entity(store: Store, file: EntityFile) -> None:

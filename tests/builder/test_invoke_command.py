@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -150,6 +151,15 @@ def test_a_call_that_takes_too_long_is_exit_code_124(invoke: Nuwrap) -> None:
     assert (done.returncode, done.stdout) == (124, "")
     assert "no answer from http://127.0.0.1:" in done.stderr
     assert "after 0.3 s" in done.stderr
+
+
+def test_an_interrupted_call_is_exit_code_130(service: Service) -> None:
+    process = start(service, "greet", "/stream")
+    assert process.stdout
+    assert process.stdout.readline() == b"one\n"
+    process.send_signal(signal.SIGINT)
+    rest, told = process.communicate()
+    assert (rest, told, process.returncode) == (b"", b"", 130)
 
 
 @pytest.mark.parametrize(

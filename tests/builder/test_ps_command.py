@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import BashComplete
 from command_line import Nuwrap
 from kept import add_ended, add_run, going_on, open_history, run_id
 from store_records import add_project, entity, function
 
 from nuwrap.cli.commands.history import KINDS as OFFERED
 from nuwrap.cli.listing import KINDS
+from nuwrap.cli.main import cli
 from nuwrap.cli.moments import duration_text, moment_text
+from nuwrap.sdk import context
 from nuwrap.store import ProjectRecord, Store
 from nuwrap.store.secrets import Secrets
 
@@ -195,6 +198,26 @@ def test_ls_refuses_what_a_kind_does_not_have(type_: Nuwrap) -> None:
 
 def test_each_kind_that_is_offered_is_there() -> None:
     assert tuple(KINDS) == OFFERED == tuple(FULL)
+
+
+def test_a_shell_offers_the_names_of_the_history(
+    history: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offered(words: str, home: Path) -> list[str]:
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        monkeypatch.setenv("NUWRAP_HOME", str(home))
+        return BashComplete(cli, {}, "nuwrap", "").complete().split()
+
+    fill(history, tmp_path / "home")
+    history.add_function(function("g1", "greet"))
+    add_run(history, 9)
+    assert offered("nuwrap logs ", tmp_path / "home") == ["plain,f", "plain,greet", "plain,00000009"]
+    assert offered("nuwrap stop gr", tmp_path / "home") == ["plain,greet"]
+    assert offered("nuwrap ps --project ", tmp_path / "home") == ["plain,p", "plain,q"]
+    (tmp_path / "store.db").write_text("no database" * 1000)
+    assert offered("nuwrap logs ", tmp_path) == offered("nuwrap ls --project ", tmp_path) == []
+    context.close()
 
 
 @pytest.mark.parametrize(

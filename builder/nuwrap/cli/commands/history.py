@@ -10,25 +10,44 @@ import click
 from nuwrap.cli.commands import JSON, Command
 
 STATES = ("CREATED", "PENDING", "RUNNING", "COMPLETED", "ERROR", "STOPPED")
+INTERRUPTED = 130  # 128 and the number of SIGINT
 KINDS = ("projects", "functions", "runs", "dataitems", "artifacts", "models", "secrets")
 
 
-def _for_a_reader(command: Command) -> Command:
-    """Let a command end well whose reader has gone: `nuwrap ls | head` has what it wanted."""
+def _for_a_person(command: Command) -> Command:
+    """Let a command end as one expects whose reader has gone (`nuwrap ls | head` has what it wanted), or on Ctrl-C."""
 
     @wraps(command)
     def run(**options: Any) -> Any:
+        from nuwrap.cli.terminal import Stopped
+
         try:
             return command(**options)
         except (BrokenPipeError, SystemExit):  # the latter is how rich says it
             return 0
+        except Stopped:
+            return INTERRUPTED
 
     return run
 
 
-_RUN = click.argument("run", metavar="RUN")
-_RUNS = click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-_PROJECT = click.option("--project", default="", metavar="NAME", help="Look in this project alone.")
+def _complete_run(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from nuwrap.cli.completing import complete_run
+
+    return complete_run(begun)
+
+
+def _complete_project(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from nuwrap.cli.completing import complete_project
+
+    return complete_project(begun)
+
+
+_RUN = click.argument("run", metavar="RUN", shell_complete=_complete_run)
+_RUNS = click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete_run)
+_PROJECT = click.option(
+    "--project", default="", metavar="NAME", help="Look in this project alone.", shell_complete=_complete_project
+)
 _LIMIT = click.IntRange(min=1)
 
 
@@ -45,7 +64,7 @@ _LIMIT = click.IntRange(min=1)
 @_PROJECT
 @click.option("--limit", type=_LIMIT, metavar="N", help="Most ended runs to list, 20 by default.")
 @JSON
-@_for_a_reader
+@_for_a_person
 def ps(
     *, with_ended: bool, states: tuple[str, ...], function: str, project: str, limit: int | None, as_json: bool
 ) -> int:
@@ -62,7 +81,7 @@ def ps(
 @click.option("--label", default="", metavar="LABEL", help="What has this label alone.")
 @click.option("--limit", type=_LIMIT, metavar="N", help="Most entries to list.")
 @JSON
-@_for_a_reader
+@_for_a_person
 def list_kind(*, kind: str, project: str, label: str, limit: int | None, as_json: bool) -> int:
     """List what the history keeps, newest first.
 
@@ -75,10 +94,10 @@ def list_kind(*, kind: str, project: str, label: str, limit: int | None, as_json
 
 
 @click.command(short_help="Show all of a run, a function, data.")
-@click.argument("what", metavar="WHAT")
+@click.argument("what", metavar="WHAT", shell_complete=_complete_run)
 @_PROJECT
 @JSON
-@_for_a_reader
+@_for_a_person
 def show(*, what: str, project: str, as_json: bool) -> int:
     """Show all that the history has of WHAT: a run's id or its first 8 characters, a function's name, a key.
 
@@ -94,7 +113,7 @@ def show(*, what: str, project: str, as_json: bool) -> int:
 @_RUN
 @_PROJECT
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended; Ctrl-C leaves the run alone.")
-@_for_a_reader
+@_for_a_person
 def logs(*, run: str, project: str, follow: bool) -> int:
     """Print the log of RUN: its id, the first 8 characters of it, or a function's name, which means its latest run.
 
@@ -109,6 +128,7 @@ def logs(*, run: str, project: str, follow: bool) -> int:
 @_RUNS
 @_PROJECT
 @JSON
+@_for_a_person
 def stop(*, runs: tuple[str, ...], project: str, as_json: bool) -> int:
     """End each RUN and wait until it has: an id, the first 8 characters of it, or a function's name.
 
@@ -123,6 +143,7 @@ def stop(*, runs: tuple[str, ...], project: str, as_json: bool) -> int:
 @_RUNS
 @_PROJECT
 @JSON
+@_for_a_person
 def resume(*, runs: tuple[str, ...], project: str, as_json: bool) -> int:
     """Start each RUN that has ended again, with what it was given: a new attempt, in a folder of its own.
 
@@ -138,6 +159,7 @@ def resume(*, runs: tuple[str, ...], project: str, as_json: bool) -> int:
 @click.option("--folder", "with_folders", is_flag=True, help="Remove .nuwrap/runs/<id>/ too: log, result, outputs.")
 @_PROJECT
 @JSON
+@_for_a_person
 def rm(*, runs: tuple[str, ...], with_folders: bool, project: str, as_json: bool) -> int:
     """Remove each RUN that has ended from the history; what it has made stays, unless --folder says otherwise.
 
@@ -162,6 +184,7 @@ def rm(*, runs: tuple[str, ...], with_folders: bool, project: str, as_json: bool
     help="Longest time without a byte of the answer, in seconds, 300 by default.",
 )
 @_PROJECT
+@_for_a_person
 def invoke(*, run: str, project: str, **call: Any) -> int:
     """Call the service RUN and print the body of its answer, byte for byte.
 
@@ -175,10 +198,13 @@ def invoke(*, run: str, project: str, **call: Any) -> int:
 
 
 @click.command(short_help="Write a function, a project, a run or data as YAML.")
-@click.argument("what", default="", metavar="[WHAT]")
-@click.option("-o", "--output", default="", metavar="FILE", help="The file, TYPE-NAME.yaml by default.")
-@click.option("--project", default="", metavar="NAME", help="Look in this project alone; without WHAT: the project.")
+@click.argument("what", default="", metavar="[WHAT]", shell_complete=_complete_run)
+@click.option(
+    "-o", "--output", type=click.Path(), default="", metavar="FILE", help="The file, TYPE-NAME.yaml by default."
+)
+@_PROJECT
 @JSON
+@_for_a_person
 def export(*, what: str, output: str, project: str, as_json: bool) -> int:
     """Write WHAT as YAML and print the file's path: a function's name, a run's id, a key.
 
@@ -190,8 +216,9 @@ def export(*, what: str, output: str, project: str, as_json: bool) -> int:
 
 
 @click.command(name="import", short_help="Read functions and projects from YAML.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @JSON
+@_for_a_person
 def import_(*, files: tuple[str, ...], as_json: bool) -> int:
     """Keep the function or the project of each FILE in the history, as `nuwrap export` and DigitalHub write them."""
     from nuwrap.cli.documents import import_files

@@ -9,11 +9,11 @@ import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import pytest
 from hostile_archives import gzip_of, link, member, tar, zstd_of
-from http_server import File, HttpServer, status
+from http_server import File, HttpServer, redirect, status
 from running_job import Finished
 from s3_server import Fault, S3Server
 
@@ -23,6 +23,8 @@ CODE = b"import main\ndef f(): return main.VALUE\n"
 SEVEN = b"import sys\ndef f(): return [7, __name__]\n"
 PACKAGE = {"main.py": b"from pkg.mod import f\n", "pkg/__init__.py": b"", "pkg/mod.py": b"def f(): return 'packed'\n"}
 SECRET_PAGE = b"<!DOCTYPE html><html><title>Sign in</title>"
+
+VERSIONED = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
 VALUE = "a-secret-value"
 
@@ -383,6 +385,17 @@ class TestCache:
         web.on("/fn.py", File(b"def f(): return 1\n", etag='"1"'))
         assert run_job(code_src=place, env=env).value == 1
 
+    def test_file_behind_a_redirect_is_asked_for_once(
+        self, run_job: RunJob, web: HttpServer, env: dict[str, str]
+    ) -> None:
+        web.on("/real.py", File(SEVEN, etag='"1"'))
+        place = web.on("/fn.py", redirect("/real.py"))
+        assert run_job(code_src=place, env=env).value == [7, "fn"]
+        web.seen.clear()
+        done = run_job(code_src=place, env=env)
+        assert (done.value, "from the cache" in done.stderr) == ([7, "fn"], True)
+        assert [one.path for one in web.seen] == ["/fn.py", "/real.py"]
+
     def test_server_without_etag_is_asked_for_all_of_it(
         self, run_job: RunJob, web: HttpServer, env: dict[str, str]
     ) -> None:
@@ -451,6 +464,37 @@ class TestCache:
         assert (second.value, second.result["source"]) == (first.value, first.result["source"])
         assert ("from the cache" in first.stderr, "from the cache" in second.stderr) == (False, True)
         assert [one.key for one in s3.seen if one.method == "GET" and one.key != bucket] == []
+
+    @pytest.mark.parametrize(("what", "questions"), [("fn.py", ["HEAD"]), ("p/", ["GET", "HEAD"]), ("p", None)])
+    @pytest.mark.parametrize("is_versioned", [False, True], ids=["plain", "versioned"])
+    def test_s3_second_start_makes_no_client(
+        self,
+        run_job: RunJob,
+        s3: S3Server,
+        bucket: str,
+        env: dict[str, str],
+        tmp_path: Path,
+        what: str,
+        questions: Optional[list[str]],
+        is_versioned: bool,
+    ) -> None:
+        if is_versioned:
+            s3.ask("PUT", f"/{bucket}?versioning", VERSIONED)
+        s3.make(bucket, {"fn.py": SEVEN, "p/main.py": SEVEN, "p/x.py": b""})
+
+        def run(**more: str) -> Finished:
+            return run_job(code_src=f"s3://{bucket}/{what}", env={**env, **s3.environ(HOME=str(tmp_path)), **more})
+
+        first = run()
+        s3.seen.clear()
+        second = run()
+        assert (second.result["source"], "from the cache" in second.stderr) == (first.result["source"], True)
+        assert [one.method for one in s3.seen] == (questions or ["HEAD", "GET", "HEAD"])
+        assert [one for one in s3.seen if "boto" in one.headers["user-agent"].lower()] == []
+        s3.seen.clear()
+        by_client = run(AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "none"))  # what only boto3 understands
+        assert ("from the cache" in by_client.stderr, by_client.result["source"]) == (True, first.result["source"])
+        assert [one for one in s3.seen if "boto" not in one.headers["user-agent"].lower()] == []
 
     def test_s3_changed_object_below_a_prefix(
         self, run_job: RunJob, s3: S3Server, bucket: str, env: dict[str, str]

@@ -21,7 +21,7 @@ from nuwrap_runtime.host.folders import entry_digest, file_digest, find_folder, 
 from nuwrap_runtime.host.names import Names, clean, quoted
 from nuwrap_runtime.host.source_cache import SourceCache, cache_bytes, key, open_cache
 from nuwrap_runtime.host.sources import Checkout, Source, check_digest
-from nuwrap_runtime.host.stores import Access, Entry, Progress, Store, StoreError, open_store, together
+from nuwrap_runtime.host.stores import Access, Entry, Progress, Store, StoreError, find_quickly, open_store, together
 from nuwrap_runtime.host.workspace import empty_folder, remove_tree
 
 ARCHIVE: Final = "zip+"
@@ -81,18 +81,50 @@ class _Fetching:
             limits.files,
             time.monotonic() + limits.seconds,
         )
-        scheme = self.source.scheme.removeprefix(ARCHIVE)
-        store, cache = open_store(scheme, access), open_cache(self.source.cache, cache_bytes(self.environ))
+        cache = open_cache(self.source.cache, cache_bytes(self.environ))
         os.mkdir(self.content)
+        kept = self._take_kept(cache, access)
+        if kept:
+            return kept
+        store = open_store(self._scheme, access)
         entries = store.find(self.address.url)
-        if len(entries) == 1 and not entries[0].name:
+        if _is_file(entries):
             return self._fetch_file(store, entries[0], cache)
         return self._fetch_folder(store, entries, cache)
 
+    @property
+    def _scheme(self) -> str:
+        return self.source.scheme.removeprefix(ARCHIVE)
+
+    @property
+    def _name(self) -> str:
+        """What the cache remembers this address by."""
+        return key("address", self.source.scheme, self.address.url, self.address.subdir)
+
+    def _take_kept(self, cache: SourceCache, access: Access) -> Optional[Checkout]:
+        """Return what is kept when its server says at once that it is still the same: no client is loaded for that."""
+        known = self._usable(cache.recall(self._name))
+        if not known.get("etag") or known.get("is_redirected") or not self._is_still(known["etag"], access):
+            return None
+        facts = cache.copy(known["content"], self.content)
+        return _checkout(facts, from_cache=True) if facts else None
+
+    def _is_still(self, etag: str, access: Access) -> bool:
+        def find(address: str, revision: str) -> Sequence[Entry]:
+            return find_quickly(self._scheme, address, revision, access) or ()
+
+        entries = find(self.address.url, etag)
+        if _is_file(entries):
+            return entries[0].revision == etag
+        wanted = _wanted(entries)
+        if not wanted or _listing(wanted) != etag:
+            return False
+        read = find(wanted[0].address, wanted[0].revision)  # who may list may not always read: see `_may_read`
+        return _is_file(read) and read[0].revision == wanted[0].revision
+
     def _fetch_file(self, store: Store, entry: Entry, cache: SourceCache) -> Checkout:
         """Fetch one file. What is kept of it counts once the server has said that it is still the same."""
-        name = key("address", self.source.scheme, self.address.url, self.address.subdir)
-        known = self._usable(cache.recall(name))
+        known = self._usable(cache.recall(self._name))
         target = os.path.join(self.folder, "file")
         found = store.download(entry, target, known=known.get("etag", ""))
         if found is None:
@@ -102,9 +134,9 @@ class _Fetching:
             found = store.download(entry, target)
         if found is None:
             raise StoreError("the server says that nothing changed, though nothing was known")
-        return self._deliver(target, found, cache, name)
+        return self._deliver(target, found, cache)
 
-    def _deliver(self, target: str, found: Entry, cache: SourceCache, name: str) -> Checkout:
+    def _deliver(self, target: str, found: Entry, cache: SourceCache) -> Checkout:
         digest = file_digest(target)
         check_digest(self.address.sha256, digest, f"code_src {shown(self.source.location)!r}")
         module = self._make(target, found)
@@ -113,7 +145,8 @@ class _Fetching:
         content = key("content", digest, module, self.address.subdir)
         cache.keep(content, self.content, facts)
         if found.revision:
-            cache.remember(name, {**facts, "etag": found.revision, "content": content})
+            facts["is_redirected"] = getattr(found, "is_redirected", False)
+            cache.remember(self._name, {**facts, "etag": found.revision, "content": content})
         return _checkout(facts)
 
     def _make(self, target: str, found: Entry) -> str:
@@ -144,12 +177,11 @@ class _Fetching:
     def _fetch_folder(self, store: Store, entries: Sequence[Entry], cache: SourceCache) -> Checkout:
         if self.address.sha256 or self.source.scheme.startswith(ARCHIVE) or self.address.subdir:
             raise ValueError("it is a prefix with several files; sha256, subdir and zip+ are for one file")
-        wanted = [one for one in entries if not SKIPPED & set(one.name.split("/")) and not one.name.endswith(".pyc")]
+        wanted = _wanted(entries)
         if not wanted:
             raise ValueError(f"none of the {len(entries)} files below it is code")
         listing = _listing(wanted)
-        name = key("address", self.source.scheme, self.address.url, "")
-        known = self._usable(cache.recall(name))
+        known = self._usable(cache.recall(self._name))
         if listing and known.get("etag") == listing and self._may_read(store, wanted[0]):
             facts = cache.copy(known["content"], self.content)
             if facts:
@@ -159,7 +191,7 @@ class _Fetching:
         facts = self._facts(f"sha256:{digest}", "main")
         content = key("content", digest, "main", "")
         cache.keep(content, self.content, facts)
-        cache.remember(name, {**facts, "etag": listing, "content": content})
+        cache.remember(self._name, {**facts, "etag": listing, "content": content})
         return _checkout(facts)
 
     def _may_read(self, store: Store, entry: Entry) -> bool:
@@ -194,6 +226,15 @@ class _Fetching:
 
 def _checkout(facts: Mapping[str, Any], *, from_cache: bool = False) -> Checkout:
     return Checkout("", facts["revision"], facts["default_module"], from_cache)
+
+
+def _is_file(entries: Sequence[Entry]) -> bool:
+    """Tell whether what was found is the one file that was asked for, not what is below a prefix."""
+    return len(entries) == 1 and not entries[0].name
+
+
+def _wanted(entries: Sequence[Entry]) -> list[Entry]:
+    return [one for one in entries if not SKIPPED & set(one.name.split("/")) and not one.name.endswith(".pyc")]
 
 
 def _listing(entries: Sequence[Entry]) -> str:

@@ -21,6 +21,12 @@ STORES: Final[Mapping[str, str]] = {
     "https": "nuwrap_runtime.host.stores.http",
     "s3": "nuwrap_runtime.host.stores.s3",
 }
+# Those that tell revisions without loading a client, by a function `find`: see `find_quickly`.
+QUICK: Final[Mapping[str, str]] = {
+    "http": "nuwrap_runtime.host.stores.http_quick",
+    "https": "nuwrap_runtime.host.stores.http_quick",
+    "s3": "nuwrap_runtime.host.stores.s3_quick",
+}
 LINE_SECONDS = 2.0  # what is quicker needs no word
 MEGABYTE = 1_000_000
 PARALLEL = 16
@@ -175,6 +181,19 @@ def open_store(scheme: str, access: Access) -> Store:
     """Return the store of a scheme in STORES."""
     opened: Store = import_module(STORES[scheme]).open_store(access)
     return opened
+
+
+def find_quickly(scheme: str, address: str, known: str, access: Access) -> Optional[Sequence[Entry]]:
+    """Return what `find` of the store would, with each revision, by one or two requests and no client.
+
+    None when the server tells something else, or nothing, or would have to be asked in another way: then the store
+    is to be asked, which finds out and says what is wrong. `known` is the revision that is hoped for.
+    """
+    try:
+        found: Optional[Sequence[Entry]] = import_module(QUICK[scheme]).find(address, known, access)
+    except StoreError:  # a setting that cannot be
+        return None
+    return found
 
 
 def open_writable(scheme: str, access: Access) -> WritableStore:

@@ -10,19 +10,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Optional
 
-from nuwrap_runtime import __version__
 from nuwrap_runtime.host.stores import Access, Entry, StoreError
 from nuwrap_runtime.host.stores.http_address import Url, parse_redirect, parse_url
-from nuwrap_runtime.host.stores.http_answer import (
+from nuwrap_runtime.host.stores.http_answer import explain_status, foreign_encoding
+from nuwrap_runtime.host.stores.http_connections import BLOCK_BYTES, Answer, Connections, Failed, Late
+from nuwrap_runtime.host.stores.http_headers import (
+    ETAG,
+    HEADERS,
     content_length,
     content_type,
-    explain_status,
-    foreign_encoding,
+    known_etag,
     read_rest,
     strong_etag,
     validator,
 )
-from nuwrap_runtime.host.stores.http_connections import BLOCK_BYTES, Answer, Connections, Failed, Late
 from nuwrap_runtime.host.stores.http_network import find_login
 from nuwrap_runtime.host.stores.http_part import Part
 
@@ -31,18 +32,18 @@ BACK_OFF_SECONDS: Final = 0.4  # before the second attempt; doubled before each 
 LONGEST_WAIT_SECONDS: Final = 300.0  # of a Retry-After; who asks for more is told to come again
 REDIRECTS: Final = 10
 REDIRECT_STATUSES: Final = (301, 302, 303, 307, 308)
-HEADERS: Final = {"User-Agent": f"nuwrap/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
-ETAG: Final = "etag:"
 
 
 @dataclass(frozen=True)
 class HttpEntry(Entry):
     """A file that was downloaded. `content_type` is the server's word, `text/html` and the like, or "".
 
-    `revision` is `etag:"…"`, the strong ETag with its quotes, or "" without one.
+    `revision` is `etag:"…"`, the strong ETag with its quotes, or "" without one. `is_redirected` tells that another
+    address than the one that was asked has it.
     """
 
     content_type: str = ""
+    is_redirected: bool = False
 
 
 def open_store(access: Access) -> HttpStore:
@@ -83,7 +84,7 @@ class _Download:
 
     def run(self, known: str) -> Optional[HttpEntry]:
         """Return what was written to the part's target, None when it still is the known one."""
-        self._known = strong_etag({"etag": known[len(ETAG) :]}) if known.startswith(ETAG) else ""
+        self._known = known_etag(known)
         failures, most = 0, 0
         while True:
             try:
@@ -182,7 +183,9 @@ class _Download:
         self._part.finish()
         etag = strong_etag(answer.headers) or (self._validator if self._validator.startswith('"') else "")
         revision = f"{ETAG}{etag}" if etag else ""
-        return HttpEntry(self._entry.address, self._entry.name, size, revision, content_type(answer.headers))
+        is_redirected = answer.url != self._url
+        name, media_type = self._entry.name, content_type(answer.headers)
+        return HttpEntry(self._entry.address, name, size, revision, media_type, is_redirected)
 
     def _refuse(self, answer: Answer) -> Failed:
         if answer.status == 416 and self._part.size:

@@ -24,9 +24,9 @@ from urllib3.response import BaseHTTPResponse
 from nuwrap_runtime.host.stores import Access
 from nuwrap_runtime.host.stores.http_address import Url
 from nuwrap_runtime.host.stores.http_network import Proxy, find_proxy, make_tls
+from nuwrap_runtime.host.stores.http_sockets import READ_SECONDS, bounded, bounded_tls
 
 CONNECT_SECONDS = 10.0  # for one address of a host, its TLS handshake included
-READ_SECONDS = 60.0  # between two packets
 BLOCK_BYTES: Final = 1024 * 1024
 KEPT_CONNECTIONS: Final = 16  # of one origin
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}) ?([\w .-]{0,80})")  # http.client has no exception of its own
@@ -112,7 +112,7 @@ class Connections:
         options: dict[str, Any] = {"maxsize": KEPT_CONNECTIONS}
         if needs_tls:
             options["ssl_context"] = make_tls(self._access.network, self._access.environ)
-            options["ssl_context"].sslsocket_class = _bounded_tls(self._access.deadline)
+            options["ssl_context"].sslsocket_class = bounded_tls(self._access.deadline)
         if proxy is None:
             made = PoolManager(**options)
         else:
@@ -138,28 +138,17 @@ def _longest(seconds: float, deadline: float) -> float:
 def _bounded_pools(deadline: float) -> dict[str, type[Any]]:
     """Return pools whose sockets wait for each packet no longer than is left: http.client asks for many in a header."""
 
-    class Bounded(socket.socket):
-        def recv_into(self, *args: Any) -> int:
-            _bound(self, deadline)
-            return super().recv_into(*args)
-
-    def bounded(plain: socket.socket) -> socket.socket:
-        kept = plain.gettimeout()  # the one for connecting, which holds for a handshake as a whole
-        made = Bounded(plain.family, plain.type, plain.proto, fileno=plain.detach())
-        made.settimeout(kept)
-        return made
-
     class Plain(HTTPConnection):
         response_class = _WholeHeaders
 
         def _new_conn(self) -> socket.socket:
-            return bounded(super()._new_conn())
+            return bounded(super()._new_conn(), deadline)
 
     class Tls(HTTPSConnection):
         response_class = _WholeHeaders
 
         def _new_conn(self) -> socket.socket:
-            return bounded(super()._new_conn())
+            return bounded(super()._new_conn(), deadline)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -201,28 +190,6 @@ class _Lines:
             raise IncompleteRead(b"")
         self._is_begun = True
         return line
-
-
-def _bounded_tls(deadline: float) -> type[ssl.SSLSocket]:
-    class Bounded(ssl.SSLSocket):
-        def recv_into(self, *args: Any) -> int:
-            _bound(self, deadline)
-            return super().recv_into(*args)
-
-        def recv(self, *args: Any) -> bytes:  # what TLS inside of a proxy's TLS is read by
-            _bound(self, deadline)
-            return super().recv(*args)
-
-    return Bounded
-
-
-def _bound(opened: socket.socket, deadline: float) -> None:
-    """Let the next wait end at the deadline; far from it, urllib3's own limit holds and a system call is saved."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise socket.timeout("the deadline is over")
-    if left < READ_SECONDS:
-        opened.settimeout(left)
 
 
 def _explain(exc: raised.HTTPError, url: Url) -> Failed:

@@ -12,6 +12,7 @@ from typing import Any, Final, Optional
 from nuwrap_runtime.host.stores import Access, StoreError
 from nuwrap_runtime.host.stores.s3_refusals import Asking, Refused
 from nuwrap_runtime.host.stores.s3_settings import (
+    DEFAULT_REGION,
     Location,
     addressing_style,
     botocore_environment,
@@ -25,7 +26,6 @@ PART_BYTES: Final = 8 * 1024 * 1024
 # are fewer hand-overs between threads: a third of the time of a fast download.
 PIECE_BYTES, PIECES_WAITING = 1024 * 1024, 12
 CLEANUP_SECONDS = 5.0
-DEFAULT_REGION: Final = "us-east-1"
 _environment_lock = threading.Lock()
 
 

@@ -9,6 +9,7 @@ from typing import Final, Optional
 from nuwrap_runtime.host.stores import StoreError
 
 SCHEME: Final = "s3://"
+DEFAULT_REGION: Final = "us-east-1"
 SIGNATURES: Final = ("s3v4", "s3")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # botocore's own variables, where we want another default: MinIO and others of before 2025 refuse the new checksums.
@@ -52,6 +53,12 @@ def parse_object(address: str) -> Location:
     if location.is_folder:
         raise StoreError(f"{address!r} names a folder; name one object: s3://BUCKET/KEY")
     return location
+
+
+def revision(etag: str, version: str = "") -> str:
+    """Return what tells an object's contents apart: its ETag, with the version when its bucket keeps versions."""
+    etag = etag.strip('"')
+    return f"{etag} {version}" if version not in ("", "null") else etag
 
 
 def botocore_environment(environ: Mapping[str, str]) -> dict[str, str]:

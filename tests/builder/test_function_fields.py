@@ -182,6 +182,15 @@ def test_a_password_in_a_requirement_is_refused_and_not_shown(requirement: str) 
     assert "s3" not in refuse(requirements=[[requirement]])
 
 
+@pytest.mark.parametrize(
+    "address", ["git+https://u:s3cr3t@host/r#v1", "https://u:s3cr3t@host/f.py", "zip+https://:s3@h/z"]
+)
+def test_a_password_in_a_source_is_refused_and_not_shown(address: str) -> None:
+    said = refuse(code_src=address, code=None)
+    assert "holds a password, which would be stored and shown; leave it out, and set GIT_USERNAME" in said
+    assert "s3" not in said
+
+
 @pytest.mark.parametrize("name", ["types_", "_f", "a-", ".f"])
 def test_a_name_of_allowed_characters_that_begins_or_ends_wrongly_is_told_what_is_wrong(name: str) -> None:
     assert "the first and the last a letter or digit" in refuse(name=name)

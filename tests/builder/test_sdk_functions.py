@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -73,6 +74,18 @@ def test_what_is_set_counts_when_it_is_saved(dh: Any) -> None:
     assert dh.get_function("fn", "p").init_function == "init"
     function.init_function = "other"
     assert function.refresh().init_function == "init"
+
+
+def test_what_another_program_exported_stays_with_a_version_that_changes(dh: Any) -> None:
+    document = {"project": "p", "name": "fn", "kind": "python", "spec": {"python_version": VERSION, "novel": {"a": 1}}}
+    document["spec"] |= {"source": {"code": CODE, "handler": "f"}}
+    Path("exported.yaml").write_text(json.dumps(document))
+    first = dh.import_function("exported.yaml")
+    assert dh.import_function("exported.yaml").id == first.id
+    changed = first.update(description="seven")
+    assert "novel: {a: 1}" in Path(changed.export("again.yaml")).read_text().replace(
+        "novel:\n    a: 1", "novel: {a: 1}"
+    )
 
 
 def test_an_update_changes_the_version_in_place(dh: Any) -> None:

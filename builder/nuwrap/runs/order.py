@@ -56,7 +56,7 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
     """
     spec = stored(function)
     there = store.get_function(function.project, function.name, function.uuid)
-    if there and (dict(there.spec), there.folder) == (spec, folder):
+    if there and ({**foreign(there.spec), **spec}, folder) == (dict(there.spec), there.folder):
         return there
     if function.uuid and there:
         raise UsageError(
@@ -70,6 +70,11 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
 def stored(function: Function) -> dict[str, Any]:
     """Return a function's fields as the history keeps them: what was given, without the record's own columns."""
     return function.model_dump(mode="json", exclude_defaults=True, exclude=set(IDENTITY))
+
+
+def foreign(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a version's spec another program has exported, and only it knows."""
+    return {name: value for name, value in spec.items() if name not in Function.model_fields}
 
 
 def function_of(record: FunctionRecord) -> Function:

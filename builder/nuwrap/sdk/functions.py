@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nuwrap.errors import NotFound, UsageError
-from nuwrap.runs.order import IDENTITY, record_function, stored
+from nuwrap.runs.order import IDENTITY, foreign, record_function, stored
 from nuwrap.sdk import context
 from nuwrap.sdk.definition import define
 from nuwrap.sdk.fields import Fields
@@ -123,7 +123,7 @@ class Function:
         fields = {**self._given(), **self._changes}
         if update:
             function, folder = define(fields, "" if "code_src" in self._changes else self._record.folder)
-            changed = replace(self._record, spec=stored(function), folder=folder)
+            changed = replace(self._record, spec={**foreign(self._record.spec), **stored(function)}, folder=folder)
             self._record = context.current().store.update_function(changed)
         else:
             self._record = _record(fields)
@@ -153,7 +153,8 @@ class Function:
     def _given(self) -> dict[str, Any]:
         """Return what was given for this version, without its id: a new version gets one of its own."""
         one = self._record
-        return {"name": one.name, "kind": one.kind, "project": one.project, **one.spec}
+        known = {name: value for name, value in one.spec.items() if name in Spec.model_fields}
+        return {"name": one.name, "kind": one.kind, "project": one.project, **known}
 
     def _fields(self) -> dict[str, Any]:
         """Return all fields, lists as lists."""

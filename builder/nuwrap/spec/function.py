@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, field_validator, model_validator
 
 from nuwrap.errors import SpecError
 from nuwrap.spec.model import Many, Value, check, quote, said
-from nuwrap.spec.requirements import check_requirement
+from nuwrap.spec.requirements import check_requirement, has_password
 from nuwrap_runtime.launch import HANDLER, INIT_FUNCTION, NAME, NAME_FORM, decode_base64
 from nuwrap_runtime.schema import show
 
@@ -94,6 +94,16 @@ class Function(Value):
     def _check_text(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("is empty")
+        return value
+
+    @field_validator("code_src")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        if has_scheme(value) and has_password(value):
+            raise ValueError(
+                f"{quote(value)} holds a password, which would be stored and shown; leave it out, and set GIT_USERNAME "
+                "and GIT_PASSWORD, or GIT_TOKEN, in the environment"
+            )
         return value
 
     @field_validator("base64")

@@ -25,8 +25,16 @@ def check_requirement(text: str) -> None:
         url = Requirement(text).url
     except InvalidRequirement as exc:
         raise ValueError(f"{quoted} is not a requirement ({_reason(exc)}){_hint(text)}") from None
-    if url and _has_password(url):
+    if url and has_password(url):
         raise ValueError(f"{quoted} holds a password, which would be stored and shown{_INSTEAD}")
+
+
+def has_password(url: str) -> bool:
+    """Tell an address with a password in it."""
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:  # brackets that are no address: what stands before the `@` counts
+        return hide_credentials(url) != url
 
 
 def hide_credentials(text: str) -> str:
@@ -35,13 +43,6 @@ def hide_credentials(text: str) -> str:
     A password may hold a raw `@` or `/`: with a colon before it, all up to the last `@` is taken for one.
     """
     return re.sub(r"//(?:[^/@]*:.*@|[^/]*@)", "//***@", text, flags=re.DOTALL)
-
-
-def _has_password(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).password)
-    except ValueError:  # brackets that are no address: what stands before the `@` counts
-        return hide_credentials(url) != url
 
 
 def _reason(exc: InvalidRequirement) -> str:

@@ -1,6 +1,7 @@
 """`python -m nuwrap_runtime.host`: goes on isolated, on the host's own tree of packages.
 
 Whatever the calling interpreter has installed plays no part: the process becomes `python -I -S …/host/entry.py`.
+Commands that only look make no tree; where none is there yet, they run as they are.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ sys.path[:] = _STANDARD + [path for path in sys.path if path not in _STANDARD]
 from nuwrap_runtime.errors import NuwrapError  # noqa: E402
 from nuwrap_runtime.host import tree  # noqa: E402
 
+LOOKING = ("doctor", "plan")
+
 
 def main() -> None:
-    """Become the host; returns only when the tree cannot be made, by exiting with 10."""
+    """Become the host; never returns. Exits with 10 when the tree cannot be made."""
     try:
+        if sys.argv[1:2] and sys.argv[1] in LOOKING and not tree.find_tree(os.environ):
+            from nuwrap_runtime.host.cli import main as look
+
+            sys.exit(look(sys.argv[1:]))
         root = tree.ensure_tree(os.environ)
     except NuwrapError as exc:
         print(f"nuwrap-host: {exc}", file=sys.stderr)

@@ -21,7 +21,7 @@ def cache_folder(environ: Mapping[str, str]) -> str:
     """
     given = environ.get("NUWRAP_CACHE", "") or _default(environ)
     if not given:
-        return _own_folder(os.path.join(tempfile.gettempdir(), f"nuwrap-cache-{os.getuid()}"))
+        return _own_folder(planned_folder(environ))
     folder = os.path.abspath(given)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -32,9 +32,22 @@ def cache_folder(environ: Mapping[str, str]) -> str:
         raise _foreign(folder, found)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PlatformError(f"the cache folder {folder!r} is not writable; set NUWRAP_CACHE")
-    if found.st_uid == os.getuid() and not found.st_mode & OTHERS_WRITE:
+    planned = planned_folder(environ)
+    return folder if planned == folder else _own_folder(planned)
+
+
+def planned_folder(environ: Mapping[str, str]) -> str:
+    """Return what `cache_folder` would, be it there or not; makes nothing and refuses nothing."""
+    given = environ.get("NUWRAP_CACHE", "") or _default(environ)
+    if not given:
+        return os.path.join(tempfile.gettempdir(), f"nuwrap-cache-{os.getuid()}")
+    folder = os.path.abspath(given)
+    try:
+        found = os.stat(folder)
+    except OSError:
         return folder
-    return _own_folder(os.path.join(folder, f"uid-{os.getuid()}"))
+    is_own = found.st_uid == os.getuid() and not found.st_mode & OTHERS_WRITE
+    return folder if is_own else os.path.join(folder, f"uid-{os.getuid()}")
 
 
 def _default(environ: Mapping[str, str]) -> str:

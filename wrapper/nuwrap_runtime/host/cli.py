@@ -1,4 +1,4 @@
-"""`nuwrap-host`: fetch, prepare, job, serve, exec, check; store and cache, which need no launch document."""
+"""`nuwrap-host`: fetch, prepare, job, serve, exec, check, plan; store, cache and doctor need no launch document."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def _command(argv: Sequence[str]) -> int:
     keys = {*FIELDS, *(f"serve.{key}" for key in SERVE_FLAGS)}
     flags = {key: value for key, value in vars(options).items() if key in keys and value is not None}
     launch = read_launch(flags, os.environ, launch_file=options.launch or "")
-    launch = replace(launch, run=launch.run or str(uuid.uuid4()))
-    hold_tree()
+    if options.command != "plan":  # which begins nothing
+        launch = replace(launch, run=launch.run or str(uuid.uuid4()))
+        hold_tree()
     folder = credentials.secrets_folder(os.environ)
     json_lines = options.json or (options.command == "serve" and not options.text and not sys.stderr.isatty())
     report = Report(json_lines=json_lines, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
@@ -173,6 +174,12 @@ def _check(launch: Launch, report: Report, _command: Sequence[str]) -> int:
         return check(launch, workspace, os.environ, report)
 
 
+def _plan(launch: Launch, _report: Report, _command: Sequence[str]) -> int:
+    from nuwrap_runtime.host.plan import tell_plan
+
+    return tell_plan(launch, os.environ)
+
+
 COMMANDS: Mapping[str, tuple[Action, str]] = {
     "fetch": (_fetch, "get code and inputs into $NUWRAP_WORK and leave a record of it"),
     "prepare": (_prepare, "fetch, install the requirements, write the worker spec"),
@@ -180,9 +187,11 @@ COMMANDS: Mapping[str, tuple[Action, str]] = {
     "serve": (_serve, "prepare, then serve the function over HTTP until SIGTERM"),
     "exec": (_exec, "prepare, then become the command after --"),
     "check": (_check, "prepare, load the function and print its signature as JSON; nothing is called"),
+    "plan": (_plan, "print as JSON what a start would do and what it would use again; nothing is done"),
 }
 ACTIONS: Mapping[str, Action] = {name: action for name, (action, _) in COMMANDS.items()}
 PLAIN: Mapping[str, tuple[str, str]] = {
     "store": ("nuwrap_runtime.host.store_command", "copy a file or folder between this machine and a store"),
     "cache": ("nuwrap_runtime.host.cache_command", "list what is kept of sources and environments, or clean up"),
+    "doctor": ("nuwrap_runtime.host.doctor", "print as JSON what this machine has of what every start needs"),
 }

@@ -41,6 +41,21 @@ def ensure_environment(launch: Launch, environ: Mapping[str, str], cache: str, *
         raise PlatformError(f"cannot keep the requirements in the cache {cache!r}: {exc}; set NUWRAP_CACHE") from exc
 
 
+def find_serving(launch: Launch, base: Interpreter, place: Place) -> Optional[Environment]:
+    """Return what serves the launch as things are, None when the requirements must be installed.
+
+    That is what was made or found for an equal launch, unless `refresh` asks anew, else the interpreter itself when it
+    has all of them. Raises RequirementsError.
+    """
+    known = environments.load_answer(place)
+    if known and not launch.refresh:
+        return known
+    requirements = check_requirements(launch.requirements)
+    if launch.isolated or unsatisfied(requirements, base):
+        return None
+    return Environment(base.executable, lock_lines(requirements, base), key=place.key)
+
+
 def check_requirements(lines: Sequence[str]) -> tuple[Requirement, ...]:
     """Return the requirements as values, in their order. Raises RequirementsError that lists all faults."""
     from packaging.requirements import InvalidRequirement, Requirement
@@ -179,14 +194,11 @@ def _find_or_install(
 ) -> Environment:
     base = probe(executable, cache, environ)
     place = environments.open_place(cache, request_key(launch, base, environ))
-    known = environments.load_answer(place)
-    if known and not launch.refresh:
-        return known
-    requirements = check_requirements(launch.requirements)
-    if not launch.isolated and not unsatisfied(requirements, base):
-        environment = Environment(base.executable, lock_lines(requirements, base), installed=False, key=place.key)
-        environments.save_answer(place, environment)
-        return environment
+    found = find_serving(launch, base, place)
+    if found:
+        if environments.load_answer(place) != found:
+            environments.save_answer(place, found)
+        return found
     with environments.locked(place, say, seconds=launch.limits.seconds):
         made_meanwhile = None if launch.refresh else environments.load_answer(place)
         return made_meanwhile or _install(launch, base, place, environ, cache=cache, say=say)

@@ -119,6 +119,11 @@ class SourceCache:
         found = _facts(os.path.join(self._folder, key, FACTS)) if self._folder else {}
         return found or None
 
+    def revisions(self, address: str) -> list[str]:
+        """Return the revisions of the trees that are kept from that address, the last used first."""
+        found = [_facts(kept.lock) for kept in reversed(find_kept(self._folder))] if self._folder else []
+        return list(dict.fromkeys(str(facts["revision"]) for facts in found if facts.get("address") == address))
+
     def copy(self, key: str, into: str) -> Optional[dict[str, Any]]:
         """Copy the tree kept under the key into the empty folder and return its facts, None when there is none.
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from nuwrap_runtime.errors import PlatformError
-from nuwrap_runtime.host.cache import cache_folder
+from nuwrap_runtime.host.cache import cache_folder, planned_folder
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOCKS = os.path.join(PACKAGE, "host", "locks")
@@ -30,14 +30,12 @@ ABIS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 def ensure_tree(environ: Mapping[str, str]) -> str:
     """Return the tree's folder, made when this version has none yet. Raises PlatformError."""
-    worker = os.path.dirname(PACKAGE)
-    above = os.path.dirname(worker)
-    if os.path.basename(worker) == "worker" and os.path.isdir(os.path.join(above, "abi")):
-        return above
+    found = _own_tree()
+    if found:
+        return found
     trees = os.path.join(cache_folder(environ), "trees")
-    machine = f"{os.uname().sysname}-{os.uname().machine}"  # a home may be shared by several
-    root = os.path.join(trees, f"{digest(PACKAGE)[:32]}-{machine}")
-    packages = os.path.join(trees, f"packages-{digest(LOCKS)[:32]}-{machine}")
+    root = os.path.join(trees, _name(PACKAGE))
+    packages = os.path.join(trees, f"packages-{_name(LOCKS)}")
     try:
         if not os.path.isdir(root):
             os.makedirs(trees, mode=0o700, exist_ok=True)
@@ -46,6 +44,24 @@ def ensure_tree(environ: Mapping[str, str]) -> str:
     except OSError as exc:
         raise PlatformError(f"cannot set up the host's own files in {trees!r}: {exc}") from exc
     return root
+
+
+def find_tree(environ: Mapping[str, str]) -> str:
+    """Return the tree's folder, "" when this version has none yet; makes nothing."""
+    root = _own_tree() or os.path.join(planned_folder(environ), "trees", _name(PACKAGE))
+    return root if os.path.isdir(root) else ""
+
+
+def _own_tree() -> str:
+    """Return the tree that this file is in, "" when that is no tree."""
+    worker = os.path.dirname(PACKAGE)
+    above = os.path.dirname(worker)
+    return above if os.path.basename(worker) == "worker" and os.path.isdir(os.path.join(above, "abi")) else ""
+
+
+def _name(folder: str) -> str:
+    """Return the name of what the folder's content decides, on this machine's kind: several may share a home."""
+    return f"{digest(folder)[:32]}-{os.uname().sysname}-{os.uname().machine}"
 
 
 def digest(folder: str) -> str:

@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Any, Callable, Final
+from typing import TYPE_CHECKING, Any, Callable, Final
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.launch import Launch, Limits, Network
 from nuwrap_runtime.schema import did_you_mean
+
+if TYPE_CHECKING:
+    from nuwrap_runtime.host.source_cache import SourceCache
 
 DEPTH: Final = 200  # most folders inside each other: the standard library's own walks end at 1,000 (recursion)
 
@@ -109,6 +112,16 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
     """
     fetcher: Fetch = import_module(FETCHERS[source.scheme]).fetch
     return fetcher(source, into, environ)
+
+
+def kept(source: Source, cache: SourceCache) -> list[str]:
+    """Return the revisions that the cache has of the source, the likeliest first; asks nobody and changes nothing.
+
+    A start uses one of them when the server says that it is the right one. Raises SourceError for a source that is
+    refused before anything is fetched.
+    """
+    look: Callable[[Source, SourceCache], list[str]] = import_module(FETCHERS[source.scheme]).kept
+    return look(source, cache)
 
 
 def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:

@@ -89,9 +89,8 @@ class _Order:
         return () if self.cache.is_open and self.address.ref in ("", "HEAD") else ("--heads", "--tags")
 
     def key(self, commit: str) -> str:
-        """Return the name in the cache; the commit decides the content, whoever asks for it."""
-        url = re.sub(r"//[^/]*@", "//", self.address.url)
-        return key("git", url, commit, self.address.subdir, str(self.source.keep_git))
+        """Return the name in the cache."""
+        return _key(self.source, self.address, commit)
 
     def copy_kept(self, commit: str, code: str) -> bool:
         """Copy what is kept of the commit to the folder `code`; what this caller's limits may forbid is no hit."""
@@ -102,8 +101,24 @@ class _Order:
 
     def keep(self, commit: str, code: str) -> None:
         """Keep the code for the next start."""
-        address = re.sub(r"//[^/]*@", "//", self.address.url)
-        self.cache.keep(self.key(commit), code, {"address": f"git+{address}", "revision": commit})
+        self.cache.keep(self.key(commit), code, {"address": f"git+{_without_user(self.address)}", "revision": commit})
+
+
+def kept(source: Source, cache: SourceCache) -> list[str]:
+    """Return the commits that the cache has; see `sources.kept`. What is kept has no name of a branch or a tag."""
+    address = parse_address(source)
+    found = [one for one in cache.revisions(f"git+{_without_user(address)}") if cache.facts(_key(source, address, one))]
+    is_commit = re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", address.ref)
+    return [one for one in found if one == address.ref] if is_commit else found
+
+
+def _key(source: Source, address: Address, commit: str) -> str:
+    """Return the name in the cache; the commit decides the content, whoever asks for it."""
+    return key("git", _without_user(address), commit, address.subdir, str(source.keep_git))
+
+
+def _without_user(address: Address) -> str:
+    return re.sub(r"//[^/]*@", "//", address.url)
 
 
 def _fetch_into(order: _Order, environ: Mapping[str, str]) -> Checkout:

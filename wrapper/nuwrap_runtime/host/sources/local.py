@@ -7,11 +7,15 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.folders import entry_digest, file_digest
 from nuwrap_runtime.host.sources import DEPTH, Checkout, Source, check_digest
 from nuwrap_runtime.launch import ARCHIVES
+
+if TYPE_CHECKING:  # a start from a path needs no cache
+    from nuwrap_runtime.host.source_cache import SourceCache
 
 # What tools leave beside code; none of it is code, and a virtual environment's links lead out of the folder.
 IGNORED = {".git", ".hg", ".svn", "__pycache__", ".nuwrap", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
@@ -37,6 +41,14 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
         return _fetch_archive(source, into) if path.lower().endswith(ARCHIVES) else _fetch_file(source, into)
     except OSError as exc:
         raise SourceError(f"code_src {path!r} cannot be copied: {exc}") from exc
+
+
+def kept(source: Source, cache: SourceCache) -> list[str]:
+    """Return nothing: what is here is copied with each start. Raises SourceError for what is not there, or no code."""
+    del cache
+    if not os.path.isdir(source.location):
+        _check_file(source.location)
+    return []
 
 
 def _check_file(path: str) -> None:

@@ -38,11 +38,8 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
     """
     name = shown(source.location)
     try:
-        address = parse_address(source.scheme.removeprefix(ARCHIVE) + source.location[len(source.scheme) :])
-        if source.sha256 and address.sha256 not in ("", source.sha256):
-            raise ValueError(f"sha256 is given twice, as {source.sha256} and behind '#'; leave one out")
+        address = _address(source)
         folder = tempfile.mkdtemp(prefix=".nuwrap-", dir=into)
-        address = replace(address, sha256=source.sha256 or address.sha256)
         progress = Progress("fetched", source.limits.bytes, "limits.bytes")
         fetching = _Fetching(source, address, folder, environ, progress)
         done = fetching.fetch()
@@ -56,6 +53,23 @@ def fetch(source: Source, into: str, environ: Mapping[str, str]) -> Checkout:
         if isinstance(exc, OSError):
             raise SourceError(f"code_src {name!r} cannot be kept here: {exc.strerror or exc}") from exc
         raise
+
+
+def kept(source: Source, cache: SourceCache) -> list[str]:
+    """Return the revision that was last kept of the address; see `sources.kept`."""
+    try:
+        address = _address(source)
+    except ValueError as exc:
+        raise SourceError(f"code_src {shown(source.location)!r}: {exc}") from exc
+    progress = Progress("fetched", source.limits.bytes, "limits.bytes")
+    return _Fetching(source, address, "", {}, progress).kept(cache)
+
+
+def _address(source: Source) -> Address:
+    address = parse_address(source.scheme.removeprefix(ARCHIVE) + source.location[len(source.scheme) :])
+    if source.sha256 and address.sha256 not in ("", source.sha256):
+        raise ValueError(f"sha256 is given twice, as {source.sha256} and behind '#'; leave one out")
+    return replace(address, sha256=source.sha256 or address.sha256)
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,12 @@ class _Fetching:
     def _name(self) -> str:
         """What the cache remembers this address by."""
         return key("address", self.source.scheme, self.address.url, self.address.subdir)
+
+    def kept(self, cache: SourceCache) -> list[str]:
+        """Return the revision that the cache has, for its server to say whether it is still the right one."""
+        known = self._usable(cache.recall(self._name))
+        facts = cache.facts(known["content"]) if known else None
+        return [str(facts["revision"])] if facts else []
 
     def _take_kept(self, cache: SourceCache, access: Access) -> Optional[Checkout]:
         """Return what is kept when its server says at once that it is still the same: no client is loaded for that."""

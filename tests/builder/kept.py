@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import store_records
+from command_line import clean_environment, nuwrap_argv
 from store_records import add_project
 
 from nuwrap.runs import alive
@@ -53,3 +57,24 @@ def going_on(store: Store, place: Path, number: int, /, **more: Any) -> Iterator
         yield record
     finally:
         alive.release(home, record.id, held)
+
+
+def read_terminal(home: Path, *arguments: str) -> str:
+    """Return what the command writes to a terminal, with the line breaks that the program has written."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        nuwrap_argv(arguments),
+        env=clean_environment({"NUWRAP_HOME": str(home), "TERM": "xterm", "COLUMNS": "100"}),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # Linux says that the other end is gone by an error
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    _, told = process.communicate()
+    assert (process.returncode, told) == (0, b"")
+    return shown.decode().replace("\r\n", "\n")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 from command_line import Nuwrap, clean_environment, nuwrap_argv
-from kept import add_ended, add_run, going_on, open_history, run_id
+from kept import add_ended, add_run, going_on, open_history, read_terminal, run_id
 from store_records import add_project, function
 
 from nuwrap.store import COMPLETED, Store
@@ -41,30 +38,15 @@ def write_log(folder: Path, number: int, content: bytes) -> str:
     return str(place)
 
 
-def start(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         nuwrap_argv(["logs", *arguments]),
         env=clean_environment({"NUWRAP_HOME": str(folder / "home")}),
         cwd=folder,
         stdin=subprocess.DEVNULL,
-        stdout=stdout,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def read_terminal(folder: Path, *arguments: str) -> str:
-    """What the command writes to a terminal, its line breaks as the program has written them."""
-    ours, theirs = pty.openpty()
-    process = start(folder, *arguments, stdout=theirs)
-    os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # Linux says that the other end is gone by an error
-        while piece := os.read(ours, 4096):
-            shown += piece
-    os.close(ours)
-    _, told = process.communicate()
-    assert (process.returncode, told) == (0, b"")
-    return shown.decode().replace("\r\n", "\n")
 
 
 def test_in_a_pipe_a_log_is_byte_for_byte(tmp_path: Path, history: Store) -> None:
@@ -75,7 +57,7 @@ def test_in_a_pipe_a_log_is_byte_for_byte(tmp_path: Path, history: Store) -> Non
 
 def test_on_a_terminal_a_log_does_not_command_it(tmp_path: Path, history: Store) -> None:
     add_ended(history, 1, folder=write_log(tmp_path, 1, HOSTILE))
-    shown = read_terminal(tmp_path, "f")
+    shown = read_terminal(tmp_path / "home", "logs", "f")
     assert shown == "tab\there\n 10%\n100%\\x1b[2J\ufffd\né no end"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,13 @@ from typing import Any
 import pytest
 from click.shell_completion import BashComplete
 from command_line import Nuwrap
-from kept import add_ended, add_run, going_on, open_history, run_id
+from kept import add_ended, add_run, going_on, open_history, read_terminal, run_id
 from store_records import add_project, entity, function
 
 from nuwrap.cli.commands.history import KINDS as OFFERED
 from nuwrap.cli.listing import KINDS
 from nuwrap.cli.main import cli
-from nuwrap.cli.moments import duration_text, moment_text
+from nuwrap.cli.moments import duration_text, moment_text, short_moment_text
 from nuwrap.sdk import context
 from nuwrap.store import ProjectRecord, Store
 from nuwrap.store.secrets import Secrets
@@ -116,6 +118,21 @@ def test_what_a_run_says_cannot_command_the_terminal(type_: Nuwrap, history: Sto
     assert "second line" not in done.stdout
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 200
+
+
+def test_on_a_terminal_a_state_has_its_colour_and_a_message_has_none(history: Store, tmp_path: Path) -> None:
+    add_ended(history, 1, "\x1b[2Jno")
+    shown = read_terminal(tmp_path / "home", "ps", "--all")
+    assert "\x1b[31mERROR" in shown
+    assert "\\x1b[2Jno" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_in_a_pipe_no_line_is_folded(type_: Nuwrap, history: Store) -> None:
+    path = "/" + "x" * 300
+    history.add_entity(entity("1", path=path))
+    assert f"   {path}   " in type_("ls", "dataitems").stdout
+    assert f"  {path}\n" in type_("show", "store://p/dataitem/table/raw").stdout
 
 
 @pytest.mark.parametrize("command", [("ps",), ("ls", "runs"), ("show", "f"), ("logs", "f"), ("stop", "f")])
@@ -230,4 +247,12 @@ def test_a_time_span_is_in_the_unit_that_fits(seconds: float, text: str) -> None
 
 def test_a_moment_is_this_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert moment_text("") == ""
-    assert len(moment_text("2026-11-24T08:19:06.661+00:00")) == len("2026-11-24 09:19:06")
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    try:
+        assert moment_text("2026-11-24T23:19:06.661+00:00") == "2026-11-25 01:19:06"
+        assert short_moment_text("2026-11-24T23:19:06.661+00:00") == "2026-11-25"
+        assert len(short_moment_text(datetime.now(timezone.utc).isoformat())) == len("01:19:06")
+    finally:
+        monkeypatch.undo()
+        time.tzset()

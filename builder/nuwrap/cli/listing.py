@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nuwrap.cli.finding import GOING_ON, settle_runs
-from nuwrap.cli.moments import moment_text, took_text
+from nuwrap.cli.moments import moment_text, short_moment_text, took_text
 from nuwrap.cli.show import show_rows
 from nuwrap.errors import UsageError
 from nuwrap.sdk import context
@@ -73,7 +73,7 @@ def show_list(kind: str, which: Which, *, as_json: bool) -> int:
 def run_row(record: RunRecord) -> tuple[str, ...]:
     """Return a run as one row below `RUN_HEADINGS`."""
     last = str(record.service.get("url") or "") if record.state in GOING_ON else ""
-    started = moment_text(record.started or record.created)
+    started = short_moment_text(record.started or record.created)
     name = f"{record.project}/{record.function}"
     return (
         record.id[:SHORT_ID],

@@ -12,6 +12,12 @@ def moment_text(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
+def short_moment_text(moment: str) -> str:
+    """Return the time of day for a moment of today, else the day."""
+    day, _, time = moment_text(moment).partition(" ")
+    return time if day == f"{datetime.now():%Y-%m-%d}" else day
+
+
 def took_text(record: RunRecord) -> str:
     """Return how long the run has taken, until now when it goes on; of one that has not begun, nothing."""
     if not record.started:

@@ -6,9 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -45,14 +47,20 @@ def show_result(result: Result, folder: str, console: Console | None = None) -> 
 
 
 def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], summary: str = "") -> None:
-    """Print a table, left out when it has no rows, and the line below it, if there is one."""
-    console, table = _console(), _table(*headings)
-    for row in rows:
-        table.add_row(*(_cell(text) for text in row))
-    if rows:
-        console.print(table)
+    """Print a table, left out when it has no rows, and the line below it, if there is one.
+
+    In a pipe or a file no line is folded, however long it is.
+    """
+    if rows and sys.stdout.isatty():
+        table = _table(*headings)
+        for row in rows:
+            table.add_row(*(_cell(text) for text in row))
+        _console().print(table)
+    elif rows:
+        head, *lines = _align([headings, *rows], right=[heading == "size" for heading in headings], gap="   ")
+        _write([head, "─" * max(map(len, (head, *lines))), *lines])
     if summary:
-        console.print(plain(summary))
+        show_text(summary)
 
 
 def show_below(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -64,13 +72,32 @@ def show_below(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def show_fields(fields: Mapping[str, str]) -> None:
     """Print a line for each field that is not empty; values stand below each other."""
+    rows = [one for one in fields.items() if one[1]]
+    if not sys.stdout.isatty():
+        _write(_align(rows, right=(False, False), gap="  "))
+        return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in fields.items():
-        if text:
-            table.add_row(plain(name), _cell(text))
+    for name, text in rows:
+        table.add_row(plain(name), _cell(text))
     _console().print(table)
+
+
+def _align(rows: Sequence[Sequence[str]], *, right: Sequence[bool], gap: str) -> list[str]:
+    """Return the rows as lines with the columns below each other; a cell of several lines makes several."""
+    parts = [part for row in rows for part in zip_longest(*(escape(cell).split("\n") for cell in row), fillvalue="")]
+    widths = [max(map(cell_len, column)) for column in zip(*parts)]
+    lines = []
+    for part in parts:
+        spare = [" " * (width - cell_len(text)) for text, width in zip(part, widths)]
+        cells = [blank + text if is_right else text + blank for text, blank, is_right in zip(part, spare, right)]
+        lines.append(gap.join(cells).rstrip())
+    return lines
+
+
+def _write(lines: Sequence[str]) -> None:
+    print("\n".join(lines), flush=True)
 
 
 def show_text(text: str) -> None:

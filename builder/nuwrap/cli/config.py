@@ -1,0 +1,48 @@
+"""`nuwrap config`: what a user has set for all projects."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import Final
+
+from nuwrap.cli.show import show_rows
+from nuwrap.errors import UsageError
+from nuwrap.platforms import get_platform
+from nuwrap.store.config import FILE_NAME, read_config, write_config
+from nuwrap.store.home import home_folder
+from nuwrap.text import escape
+from nuwrap_runtime.schema import did_you_mean, show
+
+MEANINGS: Final = {"platform": "where a run goes that names no platform"}
+
+
+def show_settings(*, as_json: bool) -> int:
+    """Print all settings, those that are as they were from the start too."""
+    home = home_folder(os.environ)
+    settings = asdict(read_config(home))
+    if as_json:
+        print(json.dumps(settings, indent=1))
+    else:
+        rows = [(name, str(value), MEANINGS[name]) for name, value in settings.items()]
+        show_rows(("setting", "value", "meaning"), rows, f"kept in {os.path.join(home, FILE_NAME)}")
+    return 0
+
+
+def show_setting(name: str, *, as_json: bool) -> int:
+    """Print one setting's value alone. Raises UsageError for one that does not exist."""
+    settings = asdict(read_config(home_folder(os.environ)))
+    if name not in settings:
+        known = list(settings)
+        raise UsageError(f"{show(name)}: unknown setting{did_you_mean(name, known)}; allowed: {', '.join(known)}")
+    print(json.dumps({name: settings[name]}) if as_json else escape(settings[name]))
+    return 0
+
+
+def change_setting(name: str, value: str, *, as_json: bool) -> int:
+    """Keep the value from now on. Raises UsageError for a setting or a value that does not exist."""
+    if name == "platform":
+        get_platform(value)
+    write_config(home_folder(os.environ), name, value)
+    return show_setting(name, as_json=as_json) if as_json else 0

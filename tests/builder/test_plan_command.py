@@ -93,7 +93,7 @@ def test_a_service_says_where_it_would_listen(plan: Shown, tmp_path: Path) -> No
 def test_requirements_say_where_they_come_from(plan: Shown, tmp_path: Path) -> None:
     def requirements(*lines: str, **more: str) -> str:
         write_function(tmp_path, code=CODE, requirements=list(lines))
-        done = plan("--python", sys.executable, *more)
+        done = plan("--python", sys.executable, **more)
         assert done.returncode == 0, done.stderr
         return rows_of(done.stdout)["requirements"]
 
@@ -102,6 +102,7 @@ def test_requirements_say_where_they_come_from(plan: Shown, tmp_path: Path) -> N
         "packaging, no-such-package: installed into a new environment, kept for later runs; the interpreter lacks "
         "no-such-package"
     )
+    assert requirements("packaging", NUWRAP_ISOLATED="true").endswith("; isolated from the interpreter's own packages")
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -173,8 +173,13 @@ def _environment(plan: Plan) -> str:
         return f"{', '.join(wanted)}: all in the interpreter"
     if found["from"] == "kept":
         return f"{', '.join(wanted)}: in an environment from before, used again: {_packages(found['installed'])}"
-    lacks = f"the interpreter lacks {', '.join(found['lacks'])}" if found["lacks"] else "asked for anew, or isolated"
-    return f"{', '.join(wanted)}: installed into a new environment, kept for later runs; {lacks}"
+    return f"{', '.join(wanted)}: installed into a new environment, kept for later runs; {_why_new(found)}"
+
+
+def _why_new(found: Mapping[str, Any]) -> str:
+    if found["lacks"]:
+        return f"the interpreter lacks {', '.join(found['lacks'])}"
+    return "isolated from the interpreter's own packages"  # nothing else makes one where the interpreter has all
 
 
 def _packages(lines: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ import nuwrap
 from nuwrap.sdk import context
 
 CODE = """
-import time
+import os, time
 
 def answer(context, event):
     if event.path == "/bytes":
@@ -31,12 +31,18 @@ def answer(context, event):
         time.sleep(30)
     if event.path == "/stream":
         return stream()
+    if event.path == "/die":
+        return die()
     if event.path == "/size":
         return str(len(event.body or b""))
     body = event.body.decode() if isinstance(event.body, bytes) else event.body or ""
     sent = {name.lower(): value for name, value in event.headers.items()}
     told = {"kind": sent.get("content-type", ""), "x": sent.get("x-one", "")}
     return {"method": event.method, "path": event.path, "args": event.fields, "body": body, **told}
+
+def die():
+    yield b"half"
+    os._exit(1)
 
 def stream():
     yield b"one\\n"
@@ -142,6 +148,19 @@ def test_a_call_that_takes_too_long_is_exit_code_124(invoke: Nuwrap) -> None:
     assert "after 0.3 s" in done.stderr
 
 
+def test_an_answer_that_breaks_off_is_exit_code_10(invoke: Nuwrap) -> None:
+    done = invoke("greet", "/die")
+    assert (done.returncode, done.stdout) == (10, "half")
+    assert done.stderr.startswith("nuwrap: the answer of http://127.0.0.1:")
+    assert "broke off; `nuwrap logs " in done.stderr
+
+
+def test_a_full_disk_is_not_taken_for_the_services_fault(service: Service) -> None:
+    with Path("/dev/full").open("wb") as full:
+        _, told = start(service, "greet", stdout=full).communicate()
+    assert told == b"nuwrap: [Errno 28] No space left on device\n"
+
+
 def test_an_interrupted_call_is_exit_code_130(service: Service) -> None:
     process = start(service, "greet", "/stream")
     assert process.stdout
@@ -158,6 +177,9 @@ def test_an_interrupted_call_is_exit_code_130(service: Service) -> None:
         (("greet", "--json", "1", "--data", "x"), "--json and --data are both given"),
         (("greet", "-H", "no colon"), "-H 'no colon': is no header"),
         (("greet", "-H", ": x"), "is no header"),
+        (("greet", "-H", "X-One: a\nb"), "is no header"),
+        (("greet", "-H", "X-One: \u20ac"), "is no header"),
+        (("greet", "-X", "BAD METHOD"), "-X 'BAD METHOD': is no method"),
         (("greet", "http://127.0.0.1:1/"), "is an address"),
         (("greet", "--timeout-s", "0"), "--timeout-s"),
         (("nobody",), "there is no run 'nobody'"),
@@ -168,12 +190,6 @@ def test_what_cannot_be_sent_is_said_before(invoke: Nuwrap, arguments: tuple[str
     done = invoke(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
-
-
-def test_a_header_that_http_does_not_have_is_no_traceback(invoke: Nuwrap) -> None:
-    done = invoke("greet", "-H", "X-One: a\nb")
-    assert (done.returncode, done.stdout) == (10, "")
-    assert "Traceback" not in done.stderr
 
 
 def test_a_name_means_a_service_before_later_jobs(run_nuwrap: Nuwrap, tmp_path: Path) -> None:

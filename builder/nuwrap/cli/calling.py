@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from nuwrap.cli.finding import find_run
 from nuwrap.cli.passing import pass_on
 from nuwrap.cli.terminal import tell
 from nuwrap.errors import PlatformError, UsageError
+from nuwrap.sdk.runs import SHORT_ID, Run
 from nuwrap_runtime.schema import show
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 REFUSED, TIMED_OUT = 1, 124
 FIRST_BAD_STATUS = 400
 READ_BYTES = 64 * 1024
+WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
+VALUE = r"[\t\x20-\x7e\x80-\xff]*"  # RFC 9110, 5.5
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,15 @@ def call_service(text: str, project: str, call: Call) -> int:
         _check_json(call)
         headers = {"Content-Type": "application/json", **headers}
     more = {} if call.timeout_s is None else {"timeout": call.timeout_s}
+    answer = None
     with _body(call) as data:
         try:
-            answer = run.invoke(call.method, path, data=data, headers=headers, stream=True, **more)
+            answer = run.invoke(_method(call), path, data=data, headers=headers, stream=True, **more)
             pass_on(answer.iter_content(READ_BYTES), is_whole=True)
-        except BrokenPipeError:  # of our own output: a reader that has what it wanted
-            return 0
         except OSError as exc:  # as all that requests raises is
-            return _fail(exc, run.url or text, call)
+            if exc.errno is not None:  # our own output: a reader that has gone, a full disk
+                raise
+            return _fail(exc, run, call, has_begun=answer is not None)
     return _judge(answer)
 
 
@@ -67,16 +72,25 @@ def _judge(answer: Response) -> int:
     return REFUSED
 
 
-def _fail(exc: OSError, url: str, call: Call) -> int:
+def _fail(exc: OSError, run: Run, call: Call, *, has_begun: bool) -> int:
     """Say why there is no whole answer, by the cause below what the client wraps it in."""
     cause: BaseException = exc
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__ or cause
     if isinstance(cause, TimeoutError):
         after = f" after {call.timeout_s:g} s" if call.timeout_s else ""
-        tell(f"nuwrap: no answer from {url}{after}; --timeout-s N waits longer")
+        tell(f"nuwrap: no answer from {run.url}{after}; --timeout-s N waits longer")
         return TIMED_OUT
-    raise PlatformError(f"no whole answer from {url}: {cause}") from exc
+    look = f"`nuwrap logs {run.id[:SHORT_ID]}` may say why"
+    if has_begun:
+        raise PlatformError(f"the answer of {run.url} broke off; {look}") from exc
+    raise PlatformError(f"no answer from {run.url}: {cause}; {look}") from exc
+
+
+def _method(call: Call) -> str | None:
+    if call.method is not None and not re.fullmatch(WORD, call.method):
+        raise UsageError(f"-X {show(call.method)}: is no method; allowed: a word, as PUT")
+    return call.method
 
 
 def _path(path: str) -> str:
@@ -90,8 +104,8 @@ def _headers(texts: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         name, colon, value = (part.strip() for part in text.partition(":"))
-        if not (colon and name):
-            raise UsageError(f"-H {show(text)}: is no header; allowed: 'Name: value'")
+        if not (colon and re.fullmatch(WORD, name) and re.fullmatch(VALUE, value)):
+            raise UsageError(f"-H {show(text)}: is no header; allowed: 'Name: value', one line of Latin characters")
         name = name.title()
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Optional
@@ -33,7 +34,16 @@ from http_server import (
     status,
 )
 
-from nuwrap_runtime.host.stores import Access, Entry, Progress, StoreError, open_store, together
+from nuwrap_runtime.host.stores import (
+    Access,
+    Entry,
+    Progress,
+    StoreError,
+    http_connections,
+    http_sockets,
+    open_store,
+    together,
+)
 from nuwrap_runtime.launch import Network
 
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes, no block of which repeats at another place in a block
@@ -403,6 +413,34 @@ def test_the_deadline_ends_a_tls_handshake_that_never_comes(folder: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = Client(folder, {}, **within(0.7))
         assert "limits.seconds" in client.refused(f"https://127.0.0.1:{silent.getsockname()[1]}/f")
+
+
+def test_a_server_that_takes_no_connection_has_a_time_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connections, "CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, closing(socket.socket()) as first:
+        address = full.getsockname()[:2]
+        first.connect(address)  # whoever comes next is not even refused
+        with closing(socket.socket()) as second:
+            second.setblocking(False)
+            second.connect_ex(address)
+            began = time.monotonic()
+            reason = Client(folder, {}, **within(1.2)).refused(f"http://127.0.0.1:{address[1]}/f")
+    assert "took no connection within" in reason
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "answer", [mute, raw(OK + b"Content-Length: 9\r\n\r\n123", pause_s=3)], ids=["no-answer", "no-more-body"]
+)
+def test_a_server_that_sends_nothing_has_a_time_of_its_own(
+    server: HttpServer, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    for module in (http_connections, http_sockets):
+        monkeypatch.setattr(module, "READ_SECONDS", 0.3)
+    began = time.monotonic()
+    assert "sent nothing for" in Client(folder, {}, **within(1.2)).refused(server.on("/f", answer))
+    assert time.monotonic() - began < 2
+    assert len(server.seen) > 1
 
 
 def test_an_endless_body_ends_at_the_limit(server: HttpServer, folder: Path) -> None:

@@ -13,16 +13,14 @@ from nuwrap_runtime.host.unpacking import BLOCK, Folder, Unpacked, tar
 from nuwrap_runtime.host.unpacking import zip as zips
 from nuwrap_runtime.host.unpacking.streams import Inflated, find_coding
 from nuwrap_runtime.host.workspace import remove_tree
-from nuwrap_runtime.launch import Limits
+from nuwrap_runtime.launch import ARCHIVES, Limits
 
-SUFFIXES: Final = (
-    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst",
-)  # fmt: skip
+FORMATS: Final = "zip, tar, and tar in gzip, bzip2, xz or zstd"
 
 
 def is_archive_name(name: str) -> bool:
     """Tell whether a file's name ends as those of archives do."""
-    return name.lower().endswith(SUFFIXES)
+    return name.lower().endswith(ARCHIVES)
 
 
 def form_of(path: str) -> str:
@@ -57,7 +55,7 @@ def _unpack(path: str, folder: Folder, limits: Limits) -> Unpacked:
         with _open_tar(path) as stream:
             tar.unpack(stream.read, folder, limits.bytes)
     else:
-        raise ValueError("is no archive, or an empty one; allowed: zip, tar, and tar in gzip, bzip2, xz or zstd")
+        raise ValueError(f"is no archive, or an empty one; allowed: {FORMATS}")
     return folder.finish()
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Optional
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.addresses import Address, file_name, parse_address, shown
-from nuwrap_runtime.host.archive import form_of, is_archive_name, unpack
+from nuwrap_runtime.host.archive import FORMATS, form_of, is_archive_name, unpack
 from nuwrap_runtime.host.folders import entry_digest, file_digest, find_folder, move_all, walk_files
 from nuwrap_runtime.host.names import Names, clean, quoted
 from nuwrap_runtime.host.source_cache import SourceCache, cache_bytes, key, open_cache
@@ -178,9 +178,7 @@ class _Fetching:
             self._unpack(target)
             return "main"
         if wants_archive:
-            raise ValueError(
-                f"it is no archive{_looks_like(target, found)}; allowed: zip, tar, tar.gz, tar.xz, tar.zst"
-            )
+            raise ValueError(f"it is no archive{_looks_like(target, found)}; allowed: {FORMATS}")
         if self.address.subdir:
             raise ValueError("subdir is for archives; this is one file")
         stem = _module_name(name, _looks_like(target, found))

@@ -45,10 +45,10 @@ from hypothesis import strategies as st
 
 import nuwrap_runtime
 from nuwrap_runtime.errors import SourceError
-from nuwrap_runtime.host.archive import SUFFIXES, form_of, is_archive_name, unpack
+from nuwrap_runtime.host.archive import form_of, is_archive_name, unpack
 from nuwrap_runtime.host.names import Names
 from nuwrap_runtime.host.unpacking import Unpacked
-from nuwrap_runtime.launch import Limits
+from nuwrap_runtime.launch import ARCHIVES, Limits
 
 FILES = {
     "main.py": b"def f(): return 7\n",
@@ -322,7 +322,7 @@ def test_a_limit_is_named(into: Path, content: bytes, limits: Limits, key: str) 
 
 @pytest.mark.parametrize(
     ("name", "is_archive"),
-    [*((f"https://h/x{suffix}", True) for suffix in SUFFIXES), ("A.ZIP", True), ("x.TGZ", True)]
+    [*((f"https://h/x{suffix}", True) for suffix in ARCHIVES), ("A.ZIP", True), ("x.TGZ", True)]
     + [(name, False) for name in ("x.py", "zip", "x.gz", "x.zip.txt", "tar", "x.whl", "")],
 )
 def test_an_archive_is_known_by_its_suffix(name: str, is_archive: bool) -> None:

@@ -216,6 +216,7 @@ class RunningService:
         given = dict(keys)
         options, env = given.pop("popen", {}), given.pop("env", {})
         serve = {"port": 0, "admin_port": 0, "address": "127.0.0.1", "workers": 1, **given.pop("serve", {})}
+        serve = {key: value for key, value in serve.items() if value is not None}  # None leaves a key out
         document = {"api": "nuwrap/v1", "handler": "f", "python": sys.executable, "grace_s": 10, "serve": serve}
         document.update({"code": code, **given} if code else given)
         self.folder = folder

@@ -17,6 +17,8 @@ import pytest
 from running_job import is_running, wait_gone
 from running_service import HELLO, RunningService, request
 
+from nuwrap_runtime.host.service.serve import CONTAINER_MARKS
+
 FULL = 'nuwrap_workers{state="ready"} %d.0'
 WAIT = """
 import os, pathlib, time
@@ -145,6 +147,18 @@ def test_address_of_another_machine_is_told_as_the_address_s_fault(tree, tmp_pat
     (message,) = errors(running)
     assert "address '192.0.2.1' cannot be listened on: it is none of this machine's" in message
     assert "--address" in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+@pytest.mark.parametrize("is_container", [True, False], ids=["container", "local"])
+def test_only_a_container_listens_to_other_machines_by_default(service, is_container):
+    if not is_container and any(map(os.path.exists, CONTAINER_MARKS)):
+        pytest.skip("NOT TESTED, the address of a local service: this machine is a container")
+    env = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if is_container else {}
+    running = service(HELLO, serve={"address": None}, env=env)
+    for _, port in (running.place, running.admin):
+        assert refuses(("127.0.0.2", port)) is not is_container
+    assert (running.place[0], running.ask().body) == ("127.0.0.1", b"hello")
 
 
 def test_init_runs_once_in_each_worker_and_has_no_time_limit(service, tmp_path):

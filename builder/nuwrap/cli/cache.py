@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nuwrap.cli.host import ask_host
 from nuwrap.cli.show import show_rows, size_text
-from nuwrap.cli.terminal import STDERR, STDOUT
-from nuwrap.command import Command, stream
-from nuwrap.errors import PlatformError
-from nuwrap.platforms.local import host_argv
 
 KINDS = {"sources": "source", "environments": "environment", "trees": "nuwrap"}
 WHAT_CHARACTERS = 80
@@ -50,21 +45,11 @@ def clean(flags: Sequence[str], *, as_json: bool) -> int:
 
 def _ask(command: Sequence[str], *, as_json: bool) -> tuple[int, Mapping[str, Any]]:
     """Run the host; return its exit code and its answer, which is empty when it was printed or there is none."""
-    host = Command(host_argv(["cache", *command]), dict(os.environ))
-    if as_json:
-        sys.stdout.flush()
-        return stream(host, out=(STDOUT,), err=(STDERR,)), {}
-    with tempfile.TemporaryFile() as answer:
-        code = stream(host, out=(answer.fileno(),), err=(STDERR,))
-        answer.seek(0)
-        text = answer.read()
-    if code:
-        return code, {}
-    try:
-        document: Mapping[str, Any] = json.loads(text)
-    except ValueError as exc:
-        raise PlatformError(f"the host's answer to 'cache {command[0]}' is none: {exc}") from exc
-    return code, document
+    answer = ask_host(["cache", *command], os.environ)
+    if as_json and answer.document:
+        print(json.dumps(answer.document, indent=1), flush=True)
+        return answer.exit_code, {}
+    return answer.exit_code, answer.document
 
 
 def _day(one: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from nuwrap.cli.terminal import STDERR
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
-from nuwrap.platforms.local import MACHINE_KEYS, host_argv
-from nuwrap_runtime.launch import VARIABLES, Launch
+from nuwrap.platforms.local import decided_variables, host_argv
+from nuwrap_runtime.launch import Launch
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,9 @@ def ask_about(launch: Launch, command: str, folder: str) -> Answer:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="nuwrap-launch-", suffix=".json") as file:
         json.dump(launch.to_document(), file)
         file.flush()
-        return ask_host([command, "--launch", file.name], _environment(launch), folder)
-
-
-def _environment(launch: Launch) -> dict[str, str]:
-    """Return this process's environment without the variables that would change the launch, as a run has it."""
-    open_keys = set(MACHINE_KEYS) - set(launch.to_document())
-    decided = {name for name, key in VARIABLES.items() if key not in open_keys} | {"NUWRAP_LAUNCH"}
-    return {name: value for name, value in os.environ.items() if name not in decided}
+        decided = decided_variables(launch)
+        return ask_host(
+            [command, "--launch", file.name],
+            {name: value for name, value in os.environ.items() if name not in decided},
+            folder,
+        )

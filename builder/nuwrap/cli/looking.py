@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nuwrap.cli.arguments import say
 from nuwrap.plan.launch import plan_run
-from nuwrap.platforms.interpreters import Interpreter, check_interpreter, find_interpreter
+from nuwrap.platforms.interpreters import Interpreter, choose_interpreter
 from nuwrap.runs.inputs import resolve
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap.spec.run_values import RunValues
@@ -29,17 +29,8 @@ def plan_launch_here(function: Function, values: RunValues) -> Launch:
 
 
 def choose_python(function: Function, named: str) -> Interpreter:
-    """Return the interpreter of such a run: the one that is named, else one of the function's version.
-
-    A named one of another version is a warning. Raises PlatformError.
-    """
-    version = PYTHON_VERSIONS[function.python_version]
-    if not named:
-        return find_interpreter(version, os.environ)
-    found = check_interpreter(named, os.environ)
-    if found.version != version:
-        say(f"--python {named!r} is Python {found.version}; the function asks for {version}")
-    return found
+    """Return the interpreter of such a run. Raises PlatformError."""
+    return choose_interpreter(named, PYTHON_VERSIONS[function.python_version], os.environ, say=say)
 
 
 @contextmanager

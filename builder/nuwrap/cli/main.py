@@ -53,10 +53,10 @@ def _run_command() -> int:
     except NuwrapError as exc:
         tell(f"nuwrap: {exc}")
         return exc.exit_code
+    except (BrokenPipeError, SystemExit):  # the latter is how click and rich say it
+        return 0  # a reader that is gone has what it wanted (`nuwrap --help | head`)
     except OSError as exc:
         tell(f"nuwrap: {exc}")
-    except SystemExit:  # click's answer to a reader that is gone (`nuwrap --help | true`)
-        tell("nuwrap: cannot print to standard output")
     except Exception:  # noqa: BLE001 - a defect of nuwrap: whole, and with no exit code of a handler
         tell(traceback.format_exc())
     return PlatformError.exit_code

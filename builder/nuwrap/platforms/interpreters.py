@@ -10,11 +10,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nuwrap.command import Command, run
 from nuwrap.errors import PlatformError
+from nuwrap_runtime.launch import Launch
 
 PROBE = (
     "import sys, json; print(json.dumps(['%d.%d' % sys.version_info[:2], sys.prefix, sys.base_prefix,"
@@ -48,6 +49,21 @@ def find_interpreter(version: str, environ: Mapping[str, str]) -> Interpreter:
         f"no Python {version} on this machine; found: {', '.join(there) or 'none'}. Install it, for example with "
         f"`uv python install {version}`, set another python_version, or name an interpreter with --python PATH"
     )
+
+
+def choose_interpreter(
+    named: str, version: str, environ: Mapping[str, str], *, say: Callable[[str], None]
+) -> Interpreter:
+    """Return the interpreter that is named, else one of the version; a named one of another version is a warning.
+
+    "" and the launch document's default name none. Raises PlatformError.
+    """
+    if named in ("", Launch(handler="").python):
+        return find_interpreter(version, environ)
+    found = check_interpreter(named, environ)
+    if found.version != version:
+        say(f"--python {named!r} is Python {found.version}; the function asks for {version}")
+    return found
 
 
 def check_interpreter(name: str, environ: Mapping[str, str]) -> Interpreter:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
 from nuwrap.platforms import Job, Placed, Screen
-from nuwrap.platforms.interpreters import check_interpreter, find_interpreter
+from nuwrap.platforms.interpreters import choose_interpreter
 from nuwrap_runtime import errors as runtime_errors
 from nuwrap_runtime.launch import VARIABLES, Launch
 
@@ -46,7 +46,7 @@ MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
     """Make the run's folder with its launch document, once all that can be refused has been looked at."""
     environ = _environment(job, say)
-    python = _choose_python(job, environ, say)
+    python = choose_interpreter(job.launch.python, job.python_version, environ, say=say).path
     folder = make_run_folder(job.base, job.launch.run, job.attempt)
     launch = replace(job.launch, python=python)
     if launch.mode == "serve":
@@ -101,20 +101,15 @@ def make_folder(base: str, kind: str, name: str) -> str:
     return folder
 
 
-def _choose_python(job: Job, environ: Mapping[str, str], say: Callable[[str], None]) -> str:
-    named = job.launch.python
-    if named == Launch(handler="").python:
-        return find_interpreter(job.python_version, environ).path
-    found = check_interpreter(named, environ)
-    if found.version != job.python_version:
-        say(f"--python {named!r} is Python {found.version}; the function asks for {job.python_version}")
-    return found.path
+def decided_variables(launch: Launch) -> set[str]:
+    """Return the host's variables that the launch decides: those of the environment do not count."""
+    open_keys = set(MACHINE_KEYS) - set(launch.to_document())
+    return {name for name, key in VARIABLES.items() if key not in open_keys} | {"NUWRAP_LAUNCH"}
 
 
 def _environment(job: Job, say: Callable[[str], None]) -> dict[str, str]:
     """Return the caller's environment and the job's, without the variables that would change the launch."""
-    open_keys = set(MACHINE_KEYS) - set(job.launch.to_document())
-    decided = {name for name, key in VARIABLES.items() if key not in open_keys} | {"NUWRAP_LAUNCH"}
+    decided = decided_variables(job.launch)
     environ = {**os.environ, **job.environ}
     dropped = sorted(decided & set(environ))
     if dropped:

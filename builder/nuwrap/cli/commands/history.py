@@ -15,7 +15,7 @@ KINDS = ("projects", "functions", "runs", "dataitems", "artifacts", "models", "s
 
 
 def _for_a_person(command: Command) -> Command:
-    """Let a command end as one expects whose reader has gone (`nuwrap ls | head` has what it wanted), or on Ctrl-C."""
+    """Let a command end quietly on Ctrl-C, as one expects of what only shows something."""
 
     @wraps(command)
     def run(**options: Any) -> Any:
@@ -23,8 +23,6 @@ def _for_a_person(command: Command) -> Command:
 
         try:
             return command(**options)
-        except (BrokenPipeError, SystemExit):  # the latter is how rich says it
-            return 0
         except Stopped:
             return INTERRUPTED
 

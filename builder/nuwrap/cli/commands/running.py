@@ -10,7 +10,7 @@ from nuwrap.cli.commands import JSON, with_options
 
 # What `run` and `serve` have in common, in the order of --help.
 _FUNCTION = (
-    click.argument("file", metavar="FILE"),
+    click.argument("file", metavar="FILE", type=click.Path()),
     click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the handler."),
     click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=PATH", help="An input: a path or an address."),
     click.option(

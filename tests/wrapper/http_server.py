@@ -65,12 +65,12 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self, block: bytes) -> None:
-        """Send bytes and count them in `server.sent`."""
+        """Send bytes and count them in `server.sent`, before they go: a client that has them may look at once."""
         for begin in range(0, len(block), SOURCE_BYTES):
             piece = block[begin : begin + SOURCE_BYTES]
-            self.wfile.write(piece)
             with self.server.lock:
                 self.server.sent += len(piece)
+            self.wfile.write(piece)
 
     def hang_up(self) -> None:
         """Close the connection, whatever was announced."""

@@ -89,7 +89,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "urllib3": (f"{RUNTIME}/host/stores/http_connections.py",),
     "yaml": (f"{TOOLKIT}/spec/document.py",),
 }  # fmt: skip
-USERS = {"matplotlib", "nuclio_sdk", "numpy", "pandas", "polars", "pyarrow"}
+USERS = {"matplotlib", "nuclio_sdk", "numpy", "orjson", "pandas", "polars", "pyarrow"}
 USERS_IMPORTERS = (f"{RUNTIME}/entities.py", f"{RUNTIME}/worker/")
 # GitPython starts git and hands its process back: that one file needs the type and the exception, and calls neither.
 HANDED_A_PROCESS = f"{RUNTIME}/host/sources/git.py"

@@ -131,7 +131,7 @@ class TestMsgpack:
         code = "def f(context, event):\n    import msgpack\n"
         peer = worker(code, python=os.path.realpath(sys.executable)).start()
         assert peer.ask().status == 500
-        assert "No module named 'msgpack'" in peer.stderr()
+        assert "No module named 'msgpack'" in peer.logs()[0]["message"]
 
 
 class TestReplacedThings:

@@ -170,6 +170,10 @@ class Context:
         """The run under way, as `run` is in a signature."""
         return self._find_entities()[1]
 
+    def use_platform(self, platform: Any) -> None:
+        """Have `platform` be this one: that of the processor which sends the events."""
+        self._platform = platform
+
     @property
     def platform(self) -> Any:
         """nuclio_sdk's Platform; made when first asked for, because importing the SDK costs about 40 ms."""

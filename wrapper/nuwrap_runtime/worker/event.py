@@ -67,15 +67,21 @@ class Event:
     def get_header(self, header_key: str) -> Optional[Any]:
         """Return the header's value whatever its case, None when there is none."""
         wanted = header_key.lower()
-        return next((value for name, value in self.headers.items() if str(name).lower() == wanted), None)
+        return next((value for name, value in self.headers.items() if _lower(name) == wanted), None)
 
     def get_field(self, name: str, default: Any = None) -> Any:
         """Return a query argument's value."""
         return self.fields.get(name, default)
 
 
+def _lower(name: Any) -> str:
+    return (name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower()
+
+
 def is_json(content_type: Any) -> bool:
     """Tell whether the content type is JSON, with or without a charset."""
+    if isinstance(content_type, bytes):  # of a processor that wants its texts undecoded
+        content_type = content_type.decode("latin-1")
     return isinstance(content_type, str) and content_type.partition(";")[0].strip().lower() == "application/json"
 
 

@@ -34,6 +34,10 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     user_paths = paths.arrange(spec.root, spec.pythonpath)
     paths.run_sitecustomize(spec.pythonpath or "")
     os.chdir(spec.root)
+    if "worker-spec" not in options:
+        from nuwrap_runtime.worker.nuclio.life import ProcessorWorker
+
+        return ProcessorWorker(options, environ, spec).run(user_paths, unpack)
     path = options["event-socket-path"]
     link = open_link(path, unpack) if spec.reply_form == native.FORM and spec.mode == "event" else None
     connection = Connection(connect(path)) if link is None else link
@@ -53,13 +57,18 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
         if link is not None:
             serve_native(application, link, path, seconds=seconds, unpack=unpack)
         else:
-            connection.send(protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii")))
+            connection.send(started_line(seconds))
             lines.serve(application, connection, unpack)
     except (OSError, protocol.ProtocolError) as exc:
         return lost(exc)
     if control:
         control.close()
     return 0
+
+
+def started_line(seconds: Mapping[str, float]) -> bytes:
+    """Return the line that says that a worker answers from now on, and how long its start took."""
+    return protocol.encode_line(protocol.START, json.dumps(seconds).encode("ascii"))
 
 
 def open_link(path: str, unpack: msgpack.Unpack) -> Link:

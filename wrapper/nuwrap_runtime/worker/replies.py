@@ -50,7 +50,7 @@ NUCLIO = Returns()
 def to_reply(value: Any, event_id: str = "", returns: Returns = NUCLIO) -> Reply:
     """Return the reply for what the handler returned; a generator is for `streams`. Raises ReplyError."""
     if type(value) is dict or type(value) is list:
-        return Reply(_encode_json(value, returns), content_type=JSON, event_id=event_id)
+        return Reply(encode_json(value, returns), content_type=JSON, event_id=event_id)
     if isinstance(value, tuple):
         return _from_tuple(value, event_id, returns)
     _refuse_objects(value)
@@ -72,7 +72,7 @@ def _from_tuple(value: tuple[Any, ...], event_id: str, returns: Returns) -> Repl
         order = f"write {value[1]}, {show(value[0])}" if _is_int(value[1]) else "return a list to send both values"
         kind = type(value[0]).__name__
         raise ReplyError(f"a two-tuple is (status, body); {show(value[0])} is {kind}, no HTTP status; {order}")
-    body, content_type = _content(value[1], returns) or (_encode_json(value[1], returns), JSON)
+    body, content_type = _content(value[1], returns) or (encode_json(value[1], returns), JSON)
     return Reply(body, check_status(value[0]), content_type, event_id=event_id)
 
 
@@ -159,7 +159,7 @@ def _content(value: Any, returns: Returns) -> Optional[tuple[Any, str]]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), TEXT
     if isinstance(value, (dict, list)):
-        return _encode_json(value, returns), JSON
+        return encode_json(value, returns), JSON
     _refuse_objects(value)
     if files.form_of(value) == files.FIGURE:
         return _picture(value), "image/png"
@@ -171,7 +171,7 @@ def _named_content(value: Any, returns: Returns) -> Optional[tuple[Any, str]]:
     if isinstance(value, os.PathLike):
         return _file(value, returns)
     if _is_array(value):
-        return _encode_json(value, returns), JSON
+        return encode_json(value, returns), JSON
     if _is_member(value):
         return _content(value.value, returns) or _text(value.value, returns)
     return None
@@ -236,7 +236,7 @@ def encode_item(value: Any) -> str:
     scalar = getattr(sys.modules.get("numpy"), "generic", ())
     if not isinstance(value, (dict, list, tuple, int, float)) and not isinstance(value, scalar):
         raise ReplyError(f"a {type(value).__name__} was yielded; yield text, bytes, or what JSON has")
-    return _encode_json(value, NUCLIO)
+    return encode_json(value, NUCLIO)
 
 
 def _refuse_objects(value: Any) -> None:
@@ -247,8 +247,56 @@ def _refuse_objects(value: Any) -> None:
         raise ReplyError(f"a {name}; return df.to_dict('records') (pandas) or df.to_dicts() (polars)")
 
 
-def _encode_json(value: Any, returns: Returns) -> str:
-    """Return JSON with NaN and the infinities as strings, as nuclio-sdk writes them."""
+def encode_json(value: Any, returns: Returns) -> str:
+    """Return JSON with NaN and the infinities as strings, as nuclio-sdk writes them.
+
+    By the user's own orjson, where he has it, for what it writes as the standard library does. Raises ReplyError.
+    """
+    dumps = _fast or _find_fast()
+    if dumps is not _no_fast:
+        try:
+            data = dumps(value, _plain_or_raise, _FAST_OPTIONS)
+        except Exception:  # noqa: BLE001, S110 - too large a number, a key that is no text, an object: the other knows
+            pass
+        else:
+            if b"null" not in data:  # which it makes of NaN as well
+                return str(data, "utf-8")
+    return _encode_exactly(value, returns)
+
+
+_OPT_PASSTHROUGH_DATACLASS, _OPT_PASSTHROUGH_DATETIME = 1 << 11, 1 << 9  # orjson's
+_FAST_OPTIONS = _OPT_PASSTHROUGH_DATACLASS | _OPT_PASSTHROUGH_DATETIME
+_fast: Any = None
+
+
+def _no_fast(*_args: Any) -> bytes:
+    raise TypeError("there is no orjson")
+
+
+def _find_fast() -> Any:
+    """Return orjson's `dumps` when the user has it, looked for once; importing it costs 5 ms."""
+    global _fast  # noqa: PLW0603 - looked for when the first value is sent, not at a start
+    _fast = _no_fast
+    try:
+        import orjson
+
+        known = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+        if known == _FAST_OPTIONS:
+            _fast = orjson.dumps
+    except Exception:  # noqa: BLE001, S110 - a broken package of the user's: it is not needed
+        pass
+    return _fast
+
+
+def _plain_or_raise(value: Any) -> Any:
+    """Return what JSON has for what orjson does not know. Raises TypeError for what the other encoder knows better."""
+    plain = None if isinstance(value, (tuple, float)) else _plain(value)
+    if plain is None:
+        raise TypeError("not plain")
+    return plain
+
+
+def _encode_exactly(value: Any, returns: Returns) -> str:
     fallback, encoder = (_refuse, _STRICT) if returns.is_named else (_fallback, _ENCODER)
     try:
         try:
@@ -316,7 +364,7 @@ def _fallback(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has for a numpy value, a date, a member of an enumeration; None for all else."""
+    """Return what JSON has for a numpy value, a date, a UUID, a member of an enumeration; None for all else."""
     if _is_array(value):
         return value.tolist()
     numpy = sys.modules.get("numpy")
@@ -326,6 +374,9 @@ def _plain(value: Any) -> Any:
     datetime = sys.modules.get("datetime")
     if datetime is not None and isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
+    uuid = sys.modules.get("uuid")
+    if uuid is not None and isinstance(value, uuid.UUID):
+        return str(value)
     return value.value if _is_member(value) else None
 
 

@@ -1,0 +1,74 @@
+"""From a frame to its one answer, whoever calls the function: what both kinds of worker share."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from nuwrap_runtime.worker import binding, replies
+from nuwrap_runtime.worker.application import Application
+from nuwrap_runtime.worker.event import Event
+from nuwrap_runtime.worker.nuclio.events import batch_replies, discarded, make_event, text_of
+from nuwrap_runtime.worker.nuclio.lines import Lines
+from nuwrap_runtime.worker.nuclio.settings import Settings
+from nuwrap_runtime.worker.protocol import Reply
+
+
+class Frame:
+    """What one frame holds: an event, or a batch of them."""
+
+    __slots__ = ("argument", "events", "request")
+
+    def __init__(self, message: Any, *, is_raw: bool) -> None:
+        self.events: Optional[list[Event]] = None
+        if type(message) is list:
+            self.events = [make_event(one, is_raw=is_raw) for one in message]
+            self.argument: Any = self.events
+            self.request = ""
+        else:
+            self.argument = make_event(message, is_raw=is_raw)
+            self.request = text_of(self.argument.id)
+
+
+class Answers:
+    """Lines for values, exceptions and refusals."""
+
+    def __init__(self, application: Application, settings: Settings) -> None:
+        self._application = application
+        self.lines = Lines(settings, application.returns)
+
+    def of(self, value: Any, frame: Frame) -> bytes:
+        """Return the line for what the function returned. Raises what the value itself raises."""
+        if frame.events is None:
+            return self.lines.of(value, frame.request)
+        return self.lines.batch(batch_replies(value, frame.events, self.lines.returns))
+
+    def failed(self, exc: BaseException, frame: Frame) -> bytes:
+        """Return the line for a call that raised; its traceback is the log's alone."""
+        from nuwrap_runtime.worker.tracebacks import log_exception
+
+        if not isinstance(exc, binding.Unprocessable):
+            log_exception(self._application.logger, exc)
+        if frame.events is None:
+            return self.lines.reply(self._reply(exc, frame.request))
+        return self.lines.batch([self._reply(exc, text_of(event.id)) for event in frame.events])
+
+    def discarded(self, frame: Frame) -> bytes:
+        """Return the line for events that this worker does not take."""
+        if frame.events is None:
+            return self.lines.reply(discarded(frame.request))
+        return self.lines.batch([discarded(text_of(event.id)) for event in frame.events])
+
+    def unreadable(self, exc: BaseException) -> bytes:
+        """Return the line for a frame that is no event: each frame has an answer, or all later ones would shift."""
+        self._application.logger.error(f"an event could not be answered: {type(exc).__name__}: {exc}")
+        return self.lines.reply(replies.error_reply(500, "the event could not be answered", ""))
+
+    def _reply(self, exc: BaseException, request: str) -> Reply:
+        if isinstance(exc, binding.Unprocessable):
+            return replies.error_reply(422, str(exc), request)
+        try:
+            reply = replies.exception_reply(exc, request)
+            self.lines.reply(reply)  # what the user's exception carries as its response may be anything
+        except Exception:  # noqa: BLE001
+            return replies.error_reply(500, "the function raised an exception whose response is not valid", request)
+        return reply

@@ -1,0 +1,139 @@
+"""Replies as the lines that a Nuclio processor reads. Makes bytes and, for large bodies, files in memory.
+
+A processor takes text alone as a body, so JSON stands in it as JSON text; bytes are base64. Both cost it more than the
+call from some 100 KB on: then the body is a file in /dev/shm, which its HTTP trigger sends and deletes
+(pkg/processor/trigger/http, since 1.5). Where that is full or missing the line carries it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import json.encoder as json_encoder
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+from nuwrap_runtime.worker import protocol, replies
+from nuwrap_runtime.worker.nuclio.settings import Settings
+from nuwrap_runtime.worker.protocol import Reply
+
+FILE_BYTES = 64 * 1024
+FOLDER = "/dev/shm"  # noqa: S108 - names are new ones, O_EXCL
+PREFIX = "nuclio-reply-by-nuwrap-"
+FILE_HEADER, DELETE_HEADER = "X-nuclio-filestream-path", "X-nuclio-filestream-delete-after-send"
+HEAD, CHUNK, END = b"c", b"b", b"e"
+
+_ascii: Callable[[str], str] = json_encoder.encode_basestring_ascii
+_TEXT = '{"body":%s,"body_encoding":"%s","content_type":%s,"headers":%s,"status_code":%d,"event_id":%s}'
+_TEXT_TYPE, _JSON_TYPE = _ascii(replies.TEXT), _ascii(replies.JSON)
+
+
+class Lines:
+    """One worker's replies as lines."""
+
+    def __init__(self, settings: Settings, returns: replies.Returns = replies.NUCLIO) -> None:
+        self._settings = settings
+        self.returns = returns
+        self._form = b"r[%b]\n" if settings.takes_lists else b"r%b\n"
+        self._most = FILE_BYTES if settings.takes_files else protocol.FRAME_BYTES
+        self._number = 0
+        if settings.takes_files:
+            sweep()
+
+    def of(self, value: Any, request: str) -> bytes:
+        """Return the line for what the function returned. Raises ReplyError."""
+        kind = type(value)
+        if kind is str and len(value) <= self._most:
+            return self._plain(value, _TEXT_TYPE)
+        if kind is dict or kind is list:
+            text = replies.encode_json(value, self.returns)
+            if len(text) <= self._most:
+                return self._plain(text, _JSON_TYPE)
+            return self.reply(Reply(text, content_type=replies.JSON, event_id=request))
+        return self.reply(replies.to_reply(value, request, self.returns))
+
+    def reply(self, reply: Reply) -> bytes:
+        """Return the line of a reply."""
+        return self._form % self._document(reply, may_be_file=True)
+
+    def batch(self, answers: Sequence[Reply]) -> bytes:
+        """Return the line of replies that the processor tells apart by their `event_id`; never an empty list."""
+        return b"r[%b]\n" % b",".join(self._document(one, may_be_file=True) for one in answers)
+
+    def head(self, reply: Reply) -> bytes:
+        """Return the line that begins a stream with its first chunk."""
+        return protocol.encode_line(HEAD, self._document(reply, may_be_file=False))
+
+    def _plain(self, text: str, content_type: str) -> bytes:
+        """Return the line of a text and nothing else, without the detour over a Reply."""
+        if not text.isascii():
+            return self.reply(Reply(text, content_type=json.loads(content_type)))
+        line = _TEXT % (_ascii(text), "text", content_type, "{}", 200, '""')
+        return self._form % line.encode("ascii")
+
+    def _document(self, reply: Reply, *, may_be_file: bool) -> bytes:
+        headers = header_texts(reply.headers)
+        body, encoding = reply.body, "text"
+        if may_be_file and len(body) > self._most:
+            path = self._file(body)
+            if path:
+                body = ""
+                headers.update({FILE_HEADER: path, DELETE_HEADER: "true"})
+        if isinstance(body, str):
+            try:
+                body.encode("utf-8")
+            except UnicodeEncodeError:  # half a character: Go's JSON would make it another one
+                body = body.encode("utf-8", "surrogateescape")
+        if isinstance(body, bytes):
+            body, encoding = base64.b64encode(body).decode("ascii"), "base64"
+        known = json.dumps(headers) if headers else "{}"
+        status, event_id = int(reply.status), _ascii(str(reply.event_id))
+        line = _TEXT % (_ascii(body), encoding, _ascii(str(reply.content_type)), known, status, event_id)
+        return line.encode("ascii")
+
+    def _file(self, body: Any) -> str:
+        """Return the path of a new file with the body, "" where there is no room for it."""
+        data = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
+        self._number += 1
+        path = os.path.join(FOLDER, f"{PREFIX}{os.getpid()}-{self._number}")
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return ""
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file, view) :]
+        except OSError:
+            os.unlink(path)
+            return ""
+        finally:
+            os.close(file)
+        return path
+
+
+def header_texts(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers as text: the processor drops all other values without a word, and sends each name once."""
+    return {str(name): _header_text(value) for name, value in headers.items()}
+
+
+def _header_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_header_text(one) for one in value)
+    return str(value)
+
+
+def sweep() -> None:
+    """Remove files of workers that were killed between writing one and its being sent."""
+    try:
+        names = [name for name in os.listdir(FOLDER) if name.startswith(PREFIX)]
+    except OSError:
+        return
+    for name in names:
+        pid = name[len(PREFIX) :].partition("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.exists("/proc/self"):
+            try:
+                os.unlink(os.path.join(FOLDER, name))
+            except OSError:  # another worker was first, or it is another user's
+                pass

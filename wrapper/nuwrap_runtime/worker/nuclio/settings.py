@@ -1,0 +1,72 @@
+"""What a processor says by its options, and what only a person can say of it by variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+VERSION = "NUWRAP_NUCLIO_VERSION"  # of the processor, which tells it to nobody: 1.14.1
+STREAMS = "NUWRAP_NUCLIO_STREAMS"
+FILES = "NUWRAP_NUCLIO_FILES"
+LOG_LEVEL = "NUWRAP_LOG_LEVEL"
+_NO = ("0", "no", "false", "off", "disable", "disabled")
+_LISTS_SINCE = (1, 13)  # before it a reply in a list is an error (nuclio/nuclio, batching)
+_STREAMS_SINCE = (1, 15)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the processor at the other end is to be talked to.
+
+    `event` and `control` are paths of sockets; `control` is "" of a processor before 1.9. An `event` of `host:port` is
+    an address to listen on (async mode, 1.14.2 and later). `is_raw`: texts of events stay bytes, as it asks for.
+    `takes_lists`: a reply may stand in a list, which it decodes in half the time. `takes_streams`: it reads the lines
+    `c`, `b`, `e`. `takes_files`: a large body may be a file that it sends and deletes.
+    """
+
+    event: str
+    control: str = ""
+    is_raw: bool = False
+    takes_lists: bool = False
+    takes_streams: bool = False
+    takes_files: bool = False
+    kind: str = "local"
+    namespace: str = ""
+    log_level: str = "debug"
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the processor connects to us."""
+        return "/" not in self.event and re.fullmatch(r".*:\d+", self.event) is not None
+
+
+def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """Return the settings. A version that nobody tells is the oldest one: what it reads, all read."""
+    version = _version(environ.get(VERSION, ""))
+    is_http = options.get("trigger-kind", "http") == "http"
+    level = environ.get(LOG_LEVEL, "").lower()
+    return Settings(
+        event=(options.get("event-socket-path") or options["socket-path"]).split(", ")[0],
+        control=options.get("control-socket-path", ""),
+        is_raw="decode-event-strings" not in options,
+        takes_lists=version >= _LISTS_SINCE,
+        takes_streams=is_http and (version >= _STREAMS_SINCE or _is_on(environ, STREAMS, default=False)),
+        takes_files=is_http and _is_on(environ, FILES, default=True),
+        kind=options.get("platform-kind", "local"),
+        namespace=_text(options.get("namespace", "")),
+        log_level={"warn": "warning"}.get(level, level) or options.get("log-level", "debug").lower(),
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def _is_on(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = environ.get(name, "").strip().lower()
+    return value not in _NO if value else default
+
+
+def _text(value: str) -> str:
+    return "" if value == "yes" else value  # an empty argument is taken for a flag

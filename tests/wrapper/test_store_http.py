@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,7 @@ from http_server import (
     status,
 )
 
+from nuwrap_runtime.host import stores
 from nuwrap_runtime.host.stores import (
     Access,
     Entry,
@@ -441,6 +443,18 @@ def test_a_server_that_sends_nothing_has_a_time_of_its_own(
     assert "sent nothing for" in Client(folder, {}, **within(1.2)).refused(server.on("/f", answer))
     assert time.monotonic() - began < 2
     assert len(server.seen) > 1
+
+
+def test_progress_is_told_in_bytes_every_now_and_then(
+    server: HttpServer, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stores, "LINE_SECONDS", 0.2)
+    began = time.monotonic()
+    Client(folder, {}).get(server.on("/f", File(bytes(3_000_000), block=500_000, pause_s=0.15)))
+    most = (time.monotonic() - began) / 0.2
+    told = re.findall(r"^fetched ([0-9.]+) of 3\.0 MB$", capsys.readouterr().err, re.MULTILINE)
+    assert 2 <= len(told) <= most
+    assert told == sorted(told)
 
 
 def test_an_endless_body_ends_at_the_limit(server: HttpServer, folder: Path) -> None:

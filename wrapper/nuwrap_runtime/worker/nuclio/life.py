@@ -131,7 +131,9 @@ class ProcessorWorker:
         time.sleep(LEAVE_SECONDS)
         if sys.stderr:
             print("nuwrap: the processor is gone; the worker ends", file=sys.stderr, flush=True)
-        os.killpg(os.getpgid(0), signal.SIGKILL)
+        if os.getpgid(0) == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
 
     def _end_children(self) -> None:
         """End what the function has started and left."""

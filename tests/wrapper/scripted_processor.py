@@ -1,6 +1,6 @@
 """A peer that plays the Nuclio processor: real sockets, its argv, frames cut as a test wants, lines as they come.
 
-Source of argv and socket order: facts of nuclio/nuclio pkg/processor/runtime/rpc and runtime/python (1.11 to 1.15).
+Source of argv and socket order: facts of nuclio/nuclio pkg/processor/runtime/rpc and runtime/python (1.6 to 1.15).
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import msgpack
 
@@ -23,6 +24,7 @@ from nuwrap_runtime.worker import protocol
 from nuwrap_runtime.worker.spec import API
 
 DEADLINE_S = 60.0  # only for what would hang for ever; no test waits that long when all is well
+BOTH, ONE, LISTEN = "both", "one", "listen"  # sockets: as from 1.9 on, as before it, as in the async mode of 1.15
 
 
 class WorkerGone(Exception):
@@ -33,8 +35,85 @@ class WorkerGone(Exception):
         self.code = code
 
 
+class Peer:
+    """The processor's end of one event connection. `ended` waits for the worker's end, `told` is what it has said."""
+
+    def __init__(self, connection: socket.socket, ended: Callable[[], int], told: Callable[[], str]) -> None:
+        self.socket = connection
+        self.lines: list[tuple[bytes, bytes]] = []
+        self._decoder = protocol.LineDecoder()
+        self._ended = ended
+        self._told = told
+
+    def wait(self, kind: bytes, *, count: int = 1) -> list[bytes]:
+        """Return the payloads of the next `count` lines of this kind; lines of all kinds are kept in `lines`."""
+        seen = len(self.lines)
+        found: list[bytes] = []
+        until = time.monotonic() + DEADLINE_S
+        while len(found) < count:
+            if seen == len(self.lines):
+                if not readable(self.socket, until - time.monotonic()):
+                    raise TimeoutError(f"no {kind!r} line; so far {self.lines[-5:]}; stderr: {self._told()[-2000:]}")
+                self.receive()
+            new, seen = self.lines[seen:], len(self.lines)
+            found += [payload for one, payload in new if one == kind]
+        return found
+
+    def send(self, *pieces: bytes) -> None:
+        """Send the pieces one by one, each in a write of its own."""
+        for piece in pieces:
+            self.socket.sendall(piece)
+
+    def ask(self, body: Any = b"", **fields: Any) -> protocol.Reply:
+        """Send one event and return the reply to it."""
+        self.send(frame(body, **fields))
+        return self.reply()
+
+    def reply(self) -> protocol.Reply:
+        """Return the next reply, alone in its line or in a list of one."""
+        document = json.loads(self.wait(protocol.REPLY)[0])
+        [one] = document if isinstance(document, list) else [document]
+        return reply_of(one)
+
+    def batch(self, *events: Mapping[str, Any]) -> dict[str, protocol.Reply]:
+        """Send the events as one frame; return the replies by their event's id."""
+        self.send(batch(*events))
+        replies = [reply_of(one) for one in json.loads(self.wait(protocol.REPLY)[0])]
+        found = {one.event_id: one for one in replies}
+        assert len(found) == len(replies), replies
+        return found
+
+    def receive(self) -> bool:
+        """Take in what has come. Raises WorkerGone at the end."""
+        try:
+            data = self.socket.recv(1 << 18)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise WorkerGone(self._ended())
+        self.lines += self._decoder.feed(data)
+        return True
+
+    def take(self) -> None:
+        """Take in what is there already."""
+        while readable(self.socket, 0):
+            self.receive()
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Return the log records that came so far."""
+        return [json.loads(payload) for kind, payload in self.lines if kind == protocol.LOG]
+
+    def count(self, kind: bytes) -> int:
+        """Return how many lines of this kind came so far."""
+        return sum(one == kind for one, _ in self.lines)
+
+
 class ScriptedProcessor:
-    """One worker and the processor's ends of its sockets. Use as a context manager: nothing is left running."""
+    """One worker and the processor's ends of its sockets. Use as a context manager: nothing is left running.
+
+    `sockets` is BOTH, ONE (a single `--socket-path`), or LISTEN: the worker is told an address to listen on. Of the
+    first two, all that `Peer` has is here as well.
+    """
 
     def __init__(
         self,
@@ -46,15 +125,23 @@ class ScriptedProcessor:
         env: Optional[Mapping[str, str]] = None,
         python: str = sys.executable,
         extra: Sequence[str] = (),
+        sockets: str = BOTH,
+        trigger: tuple[str, str] = ("http", "web"),
+        is_decoded: bool = True,
+        **popen: Any,
     ) -> None:
         self.folder = tempfile.mkdtemp(prefix="sp-")
-        self.lines: list[tuple[bytes, bytes]] = []
-        self._decoder = protocol.LineDecoder()
-        self._listeners = [self._listen(name) for name in ("control", "event")]
+        self.event: Peer
+        self.address = ("127.0.0.1", free_port()) if sockets == LISTEN else None
+        self._names = {BOTH: ("control", "event"), ONE: ("event",), LISTEN: ("control",)}[sockets]
+        self._listeners = {name: self._listen(name) for name in self._names}
+        self._open: list[socket.socket] = []
+        self._control: Optional[socket.socket] = None
+        self._controls = bytearray()
         argv = [python, "-u", os.path.join(tree, "worker", "nuwrap_runtime", "worker", "main.py")]
-        argv += ["--handler", handler, "--event-socket-path", self._path("event")]
-        argv += ["--control-socket-path", self._path("control"), "--platform-kind", "local", "--namespace", ""]
-        argv += ["--worker-id", "0", "--trigger-kind", "http", "--trigger-name", "web", "--decode-event-strings"]
+        argv += ["--handler", handler, *self._paths(sockets), "--platform-kind", "local", "--namespace", ""]
+        argv += ["--worker-id", "0", "--trigger-kind", trigger[0], "--trigger-name", trigger[1]]
+        argv += ["--decode-event-strings"] if is_decoded else []
         if spec is not None:
             argv += ["--worker-spec", self._write_spec(root, handler, spec)]
         self._outputs = [open(self._path(name), "wb") for name in ("stdout", "stderr")]  # noqa: SIM115 - see __exit__
@@ -67,56 +154,99 @@ class ScriptedProcessor:
             stdout=self._outputs[0],
             stderr=self._outputs[1],
             start_new_session=True,
+            **popen,
         )
-        self._peers: list[socket.socket] = []
 
     def __enter__(self) -> ScriptedProcessor:  # noqa: PYI034 - typing has Self from 3.11 on
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        for one in (*self._peers, *self._listeners, *self._outputs):
+        for one in (*self._open, *self._listeners.values(), *self._outputs):
             one.close()
         end_group(self.process)
         shutil.rmtree(self.folder)
 
     def accept(self) -> ScriptedProcessor:
         """Take the event connection, then the control connection, as the processor does."""
-        for listener in reversed(self._listeners):
-            while not self._readable(listener, 0.05):
+        for name in reversed(self._names):
+            while not readable(self._listeners[name], 0.05):
                 if self.process.poll() is not None:
                     raise WorkerGone(self.process.returncode)
-            self._peers.append(listener.accept()[0])
+            connection = self._listeners[name].accept()[0]
+            self._open.append(connection)
+            if name == "event":
+                self.event = self._peer(connection)
+            else:
+                self._control = connection
         return self
 
     def start(self) -> ScriptedProcessor:
         """Wait for the worker's `s`. Raises WorkerGone when it ends instead."""
         self.accept()
-        self.wait(protocol.START)
+        self.event.wait(protocol.START)
         return self
 
-    def wait(self, kind: bytes, *, count: int = 1) -> list[bytes]:
-        """Return the payloads of the next `count` lines of this kind; lines of all kinds are kept in `lines`."""
-        seen = len(self.lines)
-        found: list[bytes] = []
+    def connect(self) -> Peer:
+        """Return a new connection to a worker that listens, once it has said `s`."""
         until = time.monotonic() + DEADLINE_S
-        while len(found) < count:
-            if seen == len(self.lines):
-                if not self._readable(self._peers[0], until - time.monotonic()):
-                    raise TimeoutError(f"no {kind!r} line; so far {self.lines[-5:]}; stderr: {self.stderr()[-2000:]}")
-                self._receive()
-            new, seen = self.lines[seen:], len(self.lines)
-            found += [payload for one, payload in new if one == kind]
-        return found
+        while True:
+            connection = socket.socket()
+            try:
+                connection.connect(self.address)
+            except ConnectionRefusedError:
+                connection.close()
+                if self.process.poll() is not None:
+                    raise WorkerGone(self.process.returncode) from None
+                assert time.monotonic() < until, self.stderr()
+                time.sleep(0.02)
+            else:
+                break
+        self._open.append(connection)
+        peer = self._peer(connection)
+        peer.wait(protocol.START)
+        return peer
+
+    def signal(self, *numbers: int) -> None:
+        """Send the worker the signals, one after the other."""
+        for number in numbers:
+            self.process.send_signal(number)
+
+    def controls(self, kind: str = "", *, count: int = 0) -> list[dict[str, Any]]:
+        """Return the messages on the control socket so far, of one kind or all; waits until there are `count`."""
+        until = time.monotonic() + DEADLINE_S
+        while True:
+            assert self._control is not None
+            while readable(self._control, 0):
+                data = self._control.recv(1 << 18)
+                self._controls += data
+                if not data:
+                    break
+            found = [json.loads(line) for line in bytes(self._controls).split(b"\n")[:-1]]
+            found = [one for one in found if kind in ("", one["kind"])]
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < until, f"{found}; stderr: {self.stderr()[-2000:]}"
+            readable(self._control, 0.05)
+
+    @property
+    def lines(self) -> list[tuple[bytes, bytes]]:
+        """See Peer, as for the methods below."""
+        return self.event.lines
+
+    def wait(self, kind: bytes, *, count: int = 1) -> list[bytes]:
+        return self.event.wait(kind, count=count)
 
     def send(self, *pieces: bytes) -> None:
-        """Send the pieces one by one, each in a write of its own."""
-        for piece in pieces:
-            self._peers[0].sendall(piece)
+        self.event.send(*pieces)
 
     def ask(self, body: Any = b"", **fields: Any) -> protocol.Reply:
-        """Send one event and return the reply to it."""
-        self.send(frame(body, **fields))
-        return protocol.decode_reply(self.wait(protocol.REPLY)[0])
+        return self.event.ask(body, **fields)
+
+    def logs(self) -> list[dict[str, Any]]:
+        return self.event.logs()
+
+    def count(self, kind: bytes) -> int:
+        return self.event.count(kind)
 
     def answers(self) -> Any:
         """Return the JSON body of the reply to an empty event."""
@@ -124,21 +254,26 @@ class ScriptedProcessor:
 
     def finish(self) -> int:
         """Close the event socket as a processor that goes does; return the worker's exit code."""
-        self._peers[0].shutdown(socket.SHUT_WR)
+        self.event.socket.shutdown(socket.SHUT_WR)
+        return self.end()
+
+    def end(self) -> int:
+        """Read on until the worker has ended; return its exit code."""
         try:
-            while self._receive():
+            while self.event.receive():
                 pass
         except WorkerGone as gone:
             return gone.code
         return self.process.wait(DEADLINE_S)
 
-    def logs(self) -> list[dict[str, Any]]:
-        """Return the log records that came so far."""
-        return [json.loads(payload) for kind, payload in self.lines if kind == protocol.LOG]
+    def hang_up(self) -> None:
+        """Close all connections at once, as a processor that was killed."""
+        for one in self._open:
+            one.close()
 
-    def count(self, kind: bytes) -> int:
-        """Return how many lines of this kind came so far."""
-        return sum(one == kind for one, _ in self.lines)
+    def ended(self) -> int:
+        """Wait for the worker's end and return its exit code."""
+        return self.process.wait(DEADLINE_S)
 
     def stdout(self) -> str:
         """Return what the worker printed so far."""
@@ -147,6 +282,15 @@ class ScriptedProcessor:
     def stderr(self) -> str:
         """Return what the worker wrote to standard error so far."""
         return self._read("stderr")
+
+    def _paths(self, sockets: str) -> list[str]:
+        if sockets == ONE:
+            return ["--socket-path", self._path("event")]
+        event = "{}:{}".format(*self.address) if self.address else self._path("event")
+        return ["--event-socket-path", event, "--control-socket-path", self._path("control")]
+
+    def _peer(self, connection: socket.socket) -> Peer:
+        return Peer(connection, self.ended, self.stderr)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -166,29 +310,44 @@ class ScriptedProcessor:
             json.dump({"api": API, "root": str(root), "handler": handler, "pythonpath": "", **spec}, stream)
         return self._path("spec.json")
 
-    def _readable(self, peer: socket.socket, seconds: float) -> bool:
-        with selectors.DefaultSelector() as selector:
-            selector.register(peer, selectors.EVENT_READ)
-            return bool(selector.select(max(0.0, seconds)))
 
-    def _receive(self) -> bool:
-        try:
-            data = self._peers[0].recv(1 << 18)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            raise WorkerGone(self.process.wait(DEADLINE_S))
-        self.lines += self._decoder.feed(data)
-        return True
+def readable(peer: socket.socket, seconds: float) -> bool:
+    """Tell whether there is something to read, waiting for it that long."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(peer, selectors.EVENT_READ)
+        return bool(selector.select(max(0.0, seconds)))
 
 
 def frame(body: Any = b"", **fields: Any) -> bytes:
     """Return one event as the processor frames it; `fields` replace the event's own."""
-    return protocol.encode_frame(msgpack.packb({**protocol.make_event(body), **fields}))
+    return protocol.encode_frame(msgpack.packb(event_of(body, **fields)))
+
+
+def batch(*events: Mapping[str, Any]) -> bytes:
+    """Return a frame of several events."""
+    return protocol.encode_frame(msgpack.packb(list(events)))
+
+
+def event_of(body: Any = b"", **fields: Any) -> dict[str, Any]:
+    """Return an event; `fields` replace its own."""
+    plain = body if isinstance(body, bytes) else b""  # of a body that is a map the size is 0
+    return {**protocol.make_event(plain), "body": body, **fields}
+
+
+def reply_of(document: Mapping[str, Any]) -> protocol.Reply:
+    """Return one reply; a header's value is the text that it must be."""
+    return protocol.decode_reply(json.dumps(document).encode())
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """End the worker's whole group."""
     if process.poll() is None:
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()

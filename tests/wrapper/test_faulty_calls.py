@@ -75,10 +75,12 @@ def test_a_processor_gets_the_same_and_the_log_has_no_frames(worker: Callable[..
     processor = worker(RETURNS, handler="main:f").start()
     reply = processor.ask(b"order")
     assert (reply.status, "cannot be sent" in str(reply.body)) == (500, True)
-    assert processor.stderr().strip() == (
+    [record] = processor.logs()
+    assert record["message"] == (
         "what the function returned cannot be sent: a two-tuple is (status, body); 'made' is str, no HTTP status; "
         "write 201, 'made'"
     )
+    assert record["with"] == {}
 
 
 def test_a_body_that_is_no_json_is_a_422_for_named_arguments_and_no_log_record(

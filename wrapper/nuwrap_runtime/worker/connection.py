@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from nuwrap_runtime.worker import protocol
 
@@ -39,8 +40,7 @@ class Connection:
         self.socket = peer
         self._decoder = protocol.FrameDecoder()
         self._pid = os.getpid()
-        self._lock = _thread.allocate_lock()
-        self._sender = 0
+        self._lock: Any = _thread.RLock()
         self._late: list[bytes] = []
 
     def frames(self) -> Iterator[protocol.Data]:
@@ -63,17 +63,16 @@ class Connection:
             if sys.stderr:
                 sys.stderr.write(lines.decode("utf-8", "replace"))
             return
-        if self._sender == _thread.get_ident():
+        if self._lock._is_owned():  # by this thread; known in one step, where a note of ours would come one too late
             self._late.append(lines)
             return
         with self._lock:
-            self._sender = _thread.get_ident()
-            try:
-                self._write(lines, file)
-                while self._late:
-                    self._write(self._late.pop(0), -1)
-            finally:
-                self._sender = 0
+            self._write(lines, file)
+        while self._late:  # it may have grown until the lock was given back
+            with self._lock:
+                late, self._late = self._late, []
+                for one in late:
+                    self._write(one, -1)
 
     def _write(self, data: bytes, _file: int) -> None:
         self.socket.sendall(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from nuwrap_runtime.errors import LaunchError
 from nuwrap_runtime.launch import API, FIELDS, SERVE_FIELDS, VARIABLES, Launch, flag_names, parse_launch
@@ -14,8 +14,14 @@ DOCUMENT_BYTES = 16 * 1024 * 1024
 SOURCES = ("code_src", "code", "base64")
 
 
-def read_launch(flags: Mapping[str, str], environ: Mapping[str, str], *, launch_file: str = "") -> Launch:
-    """Return the launch that a start asks for: flags over `NUWRAP_*` variables over the document.
+def read_launch(
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    launch_file: str = "",
+    defaults: Optional[Mapping[str, str]] = None,
+) -> Launch:
+    """Return the launch that a start asks for: flags over `NUWRAP_*` variables over the document over `defaults`.
 
     The document is `launch_file`, else `$NUWRAP_LAUNCH` (JSON, or `@FILE`), else made of flags and variables alone.
     `flags` maps a key of `FIELDS`, or one inside as `serve.port`, to its text: plain for a string, JSON for all others.
@@ -24,8 +30,7 @@ def read_launch(flags: Mapping[str, str], environ: Mapping[str, str], *, launch_
     document = _find_document(launch_file, environ)
     _put(document, {key: environ[name] for name, key in VARIABLES.items() if environ.get(name)})
     _put(document, flags)
-    document.setdefault("api", API)
-    return parse_launch(document)
+    return parse_launch({"api": API, **(defaults or {}), **document})
 
 
 def _put(document: dict[str, Any], texts: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import traceback
 import uuid
@@ -15,9 +14,10 @@ from importlib import import_module
 from typing import Callable, NoReturn
 
 from nuwrap_runtime import __version__
-from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError
+from nuwrap_runtime.errors import LaunchError, NuwrapError, PlatformError, Stopped
 from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
+from nuwrap_runtime.host.becoming import become, failure_of, refuse
 from nuwrap_runtime.host.inputs import check_inputs, fetch_inputs
 from nuwrap_runtime.host.kept_trees import hold_tree
 from nuwrap_runtime.host.process import adopt_orphans, mask
@@ -27,6 +27,8 @@ from nuwrap_runtime.host.workspace import open_workspace
 from nuwrap_runtime.launch import FIELDS, SERVE_FIELDS, Launch, flag_names
 from nuwrap_runtime.schema import did_you_mean
 
+# How Nuclio's processor finds its interpreter and its wrapper (nuclio/nuclio pkg/processor/runtime/python).
+PROCESSOR_PYTHON, PROCESSOR_WRAPPER = "NUCLIO_PYTHON_EXE_PATH", "NUCLIO_PYTHON_WRAPPER_PATH"
 SERVE_FLAGS: Mapping[str, str] = flag_names(tuple(SERVE_FIELDS))
 
 Action = Callable[[Launch, Report, Sequence[str]], int]
@@ -42,8 +44,9 @@ def main(argv: Sequence[str]) -> int:
             return int(import_module(PLAIN[argv[0]][0]).main(argv[1:], dict(os.environ)))
         return _command(argv)
     except NuwrapError as exc:
-        print(f"nuwrap-host: {exc}", file=sys.stderr)
-        return _refused(argv, exc)
+        if not _has_block(argv, exc):
+            print(f"nuwrap-host: {exc}", file=sys.stderr)
+        return _refused(argv, exc, credentials.secret_values(os.environ, (), ""))
     except Exception:  # noqa: BLE001 - exit code 1 says that the handler raised: a fault of ours must not look so
         secrets = credentials.secret_values(os.environ, (), "")
         print(mask(traceback.format_exc(), secrets), file=sys.stderr)
@@ -54,7 +57,7 @@ def _command(argv: Sequence[str]) -> int:
     options, command = _parse(argv)
     keys = {*FIELDS, *(f"serve.{key}" for key in SERVE_FLAGS)}
     flags = {key: value for key, value in vars(options).items() if key in keys and value is not None}
-    launch = read_launch(flags, os.environ, launch_file=options.launch or "")
+    launch = read_launch(flags, os.environ, launch_file=options.launch or "", defaults=_defaults(options.command))
     if options.command != "plan":  # which begins nothing
         launch = replace(launch, run=launch.run or str(uuid.uuid4()))
         hold_tree()
@@ -64,16 +67,29 @@ def _command(argv: Sequence[str]) -> int:
     try:
         return ACTIONS[options.command](launch, report, command)
     except NuwrapError as exc:
-        report.error(str(exc))
-        return _refused(argv, exc)
+        if report.is_json or not _has_block(argv, exc):
+            report.error(str(exc))
+        return _refused(argv, exc, report.secrets)
 
 
-def _refused(argv: Sequence[str], exc: NuwrapError) -> int:
+def _defaults(command: str) -> dict[str, str]:
+    """Return what holds where the launch says nothing: the interpreter that a processor was given."""
+    named = os.environ.get(PROCESSOR_PYTHON, "")
+    return {"python": named} if command == "exec" and named else {}
+
+
+def _has_block(argv: Sequence[str], exc: NuwrapError) -> bool:
+    """Tell whether it is told in a worker's way: a container that `exec` begins has nobody else to tell it."""
+    return argv[:1] == ["exec"] and not isinstance(exc, Stopped)
+
+
+def _refused(argv: Sequence[str], exc: NuwrapError, secrets: Sequence[str]) -> int:
+    """Tell the platform why nothing was started; return the exit code."""
     if argv[:1] == ["job"]:
         from nuwrap_runtime.host.results import tell_refusal
 
         tell_refusal(exc)
-    return exc.exit_code
+    return refuse(failure_of(exc, secrets), exc.exit_code) if _has_block(argv, exc) else exc.exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -147,24 +163,14 @@ def _serve(launch: Launch, report: Report, _command: Sequence[str]) -> int:
 
 
 def _exec(launch: Launch, report: Report, command: Sequence[str]) -> int:
+    from nuwrap_runtime.host.workers import MAIN
+
     with open_workspace(os.environ, must_last=True) as workspace:
         prepared = prepare.prepare(launch, workspace, os.environ, report, mode="event")
-        for held in (prepare.hold(prepared.python), hold_tree()):
-            if held is not None:
-                os.set_inheritable(held, True)  # noqa: FBT003
-        environ = {**prepared.environ, "NUWRAP_WORKER_SPEC": prepared.spec_path}
-        environ["NUCLIO_PYTHON_EXE_PATH"] = prepared.python
-        _become(command, environ, prepared.spec.root)
+        environ = {**prepared.environ, "NUWRAP_WORKER_SPEC": prepared.spec_path, PROCESSOR_PYTHON: prepared.python}
+        environ[PROCESSOR_WRAPPER] = environ.get(PROCESSOR_WRAPPER, "") or MAIN
+        become(command, environ, prepared.spec.root, (prepare.hold(prepared.python), hold_tree()))
     return 0
-
-
-def _become(command: Sequence[str], environ: Mapping[str, str], folder: str) -> None:
-    os.chdir(folder)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored stays so in the command
-    try:
-        os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 - that is what `exec -- CMD` is for
-    except OSError as exc:
-        raise PlatformError(f"cannot become {command[0]!r}: {exc.strerror}") from exc
 
 
 def _check(launch: Launch, report: Report, _command: Sequence[str]) -> int:
@@ -194,4 +200,8 @@ PLAIN: Mapping[str, tuple[str, str]] = {
     "store": ("nuwrap_runtime.host.store_command", "copy a file or folder between this machine and a store"),
     "cache": ("nuwrap_runtime.host.cache_command", "list what is kept of sources and environments, or clean up"),
     "doctor": ("nuwrap_runtime.host.doctor", "print as JSON what this machine has of what every start needs"),
+    "worker": (
+        "nuwrap_runtime.host.worker_command",
+        "what a worker of Nuclio's processor becomes to prepare its start",
+    ),
 }

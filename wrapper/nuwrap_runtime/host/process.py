@@ -157,10 +157,13 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
         pass
 
 
-def adopt_orphans() -> None:
-    """Become the parent of what our children leave behind (Linux), so that `kill_orphans` finds it."""
+def adopt_orphans(*, wanted: bool = True) -> None:
+    """Become the parent of what our children leave behind (Linux), so that `kill_orphans` finds it; or be it no more.
+
+    What this process becomes by an exec is it too.
+    """
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def kill_orphans() -> None:

@@ -1,12 +1,16 @@
 """The script that a host starts: `python -u …/worker/main.py --event-socket-path P --control-socket-path P …`.
 
 Options are the Nuclio processor's; one it does not know is skipped, since new processors bring new ones.
+`nuclio_wrapper.py` is this script for a processor that is to find it outside the tree.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+
+SOURCES = ("NUWRAP_LAUNCH", "NUWRAP_CODE_SRC", "NUWRAP_CODE", "NUWRAP_BASE64")
 
 
 def prepare_imports() -> None:
@@ -31,11 +35,23 @@ def parse_options(argv: list[str]) -> dict[str, str]:
     return options
 
 
+def has_nothing_prepared(options: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment names code that nobody has fetched for this worker."""
+    if "worker-spec" in options or environ.get("NUWRAP_WORKER_SPEC"):
+        return False
+    return any(environ.get(name) for name in SOURCES)
+
+
 def main(argv: list[str]) -> int:
     """Run one worker to the end of its event socket. Returns the process's exit code."""
+    options = parse_options(argv)
+    if has_nothing_prepared(options, os.environ):
+        from nuwrap_runtime.worker.nuclio import launching
+
+        launching.become_host(argv, options)
     from nuwrap_runtime.worker import life
 
-    return life.run(parse_options(argv), os.environ)
+    return life.run(options, os.environ)
 
 
 if __name__ == "__main__":

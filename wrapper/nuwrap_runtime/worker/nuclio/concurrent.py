@@ -142,12 +142,19 @@ class ConcurrentWorker:
             await loop.create_connection(lambda: Line(self), sock=peer)
             await self._done
             return
-        host, _, port = self._settings.event.rpartition(":")
-        server = await loop.create_server(lambda: Line(self), host.strip("[]") or "127.0.0.1", int(port))
+        server = await self._listen()
         try:
             await self._done
         finally:
             server.close()
+
+    async def _listen(self) -> Any:
+        if self._settings.listener >= 0:
+            os.set_inheritable(self._settings.listener, False)  # noqa: FBT003 - as in life.py
+            listener = socket.socket(fileno=self._settings.listener)
+            return await self._loop.create_server(lambda: Line(self), sock=listener)
+        host, _, port = self._settings.event.rpartition(":")
+        return await self._loop.create_server(lambda: Line(self), host.strip("[]") or "127.0.0.1", int(port))
 
     def send_log(self, record: bytes) -> None:
         """Send a record on the connection of the event whose task logs it, else on the first that there is."""

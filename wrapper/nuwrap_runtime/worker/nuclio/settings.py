@@ -20,13 +20,15 @@ class Settings:
     """How the processor at the other end is to be talked to.
 
     `event` and `control` are paths of sockets; `control` is "" of a processor before 1.9. An `event` of `host:port` is
-    an address to listen on (async mode, 1.14.2 and later). `is_raw`: texts of events stay bytes, as it asks for.
+    an address to listen on (async mode, 1.14.2 and later), `listener` a descriptor that does so already, -1 without.
+    `is_raw`: texts of events stay bytes, as it asks for.
     `takes_lists`: a reply may stand in a list, which it decodes in half the time. `takes_streams`: it reads the lines
     `c`, `b`, `e`. `takes_files`: a large body may be a file that it sends and deletes.
     """
 
     event: str
     control: str = ""
+    listener: int = -1
     is_raw: bool = False
     takes_lists: bool = False
     takes_streams: bool = False
@@ -49,6 +51,7 @@ def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Set
     return Settings(
         event=(options.get("event-socket-path") or options["socket-path"]).split(", ")[0],
         control=options.get("control-socket-path", ""),
+        listener=int(options.get("event-socket-fd", "-1")),
         is_raw="decode-event-strings" not in options,
         takes_lists=version >= _LISTS_SINCE,
         takes_streams=is_http and (version >= _STREAMS_SINCE or _is_on(environ, STREAMS, default=False)),

@@ -1,0 +1,108 @@
+"""`nuwrap-host worker -- OPTIONS`: prepare, once for all workers of a processor, then become one of them.
+
+A worker becomes this command when its processor started it with a launch document and nothing prepared
+(worker/nuclio/launching.py); OPTIONS are its own, the descriptors of its connected sockets among them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Optional
+
+from nuwrap_runtime.errors import LaunchError, NuwrapError, Stopped
+from nuwrap_runtime.host import credentials, prepare
+from nuwrap_runtime.host.arguments import read_launch
+from nuwrap_runtime.host.becoming import become, failure_of, refuse
+from nuwrap_runtime.host.kept_trees import hold_tree
+from nuwrap_runtime.host.once import open_shared, outcome_key, prepare_once
+from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.workers import MAIN
+from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.worker.main import parse_options
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Become the worker; else say why not in one block, and return the exit code. Raises Stopped."""
+    own = list(argv[1:])
+    options = parse_options(own)
+    if argv[:1] != ["--"] or "processor" not in options:
+        raise LaunchError("worker is what a worker of Nuclio's processor becomes; start it with: nuwrap-host exec")
+    signal.signal(signal.SIGUSR1, _leave)
+    report = Report(secrets=credentials.secret_values(environ, (), ""))
+    try:
+        launch = read_launch({}, environ, defaults=_defaults(options))
+        folder = credentials.secrets_folder(environ)
+        report = Report(secrets=credentials.secret_values(environ, launch.secrets, folder))
+        return _become_worker(own, launch, environ, report, options=options)
+    except Stopped:
+        raise
+    except NuwrapError as exc:
+        return refuse(failure_of(exc, report.secrets), exc.exit_code)
+
+
+def _leave(_number: int, _frame: Optional[FrameType]) -> None:
+    """End as a processor that ends wants it: at any code but 0 it would panic."""
+    raise SystemExit(0)
+
+
+def _defaults(options: Mapping[str, str]) -> dict[str, str]:
+    """Return what holds where the document says nothing: the processor's handler and its interpreter."""
+    return {key: text for key, text in (("handler", options.get("handler", "")), ("python", sys.executable)) if text}
+
+
+def _become_worker(
+    argv: Sequence[str], launch: Launch, environ: Mapping[str, str], report: Report, *, options: Mapping[str, str]
+) -> int:
+    key = outcome_key(launch, options["processor"])
+    with open_shared(environ, key) as (workspace, held):
+        environ = {**environ, "NUWRAP_WORK": workspace.folder}
+        with _ended_with_processor(int(options.get("control-socket-fd") or options["event-socket-fd"])):
+            outcome = prepare_once(launch, workspace, environ, report, key=key)
+        if outcome.failure:
+            return refuse(outcome.failure, outcome.exit_code)
+        launch = replace(launch, run=outcome.run)
+        installed = outcome.python if launch.requirements else ""
+        made = prepare.worker_environment(launch, environ, workspace, installed)
+        made["NUWRAP_WORKER_SPEC"] = workspace.worker_spec
+        command = [outcome.python, "-u", MAIN, *argv]
+        become(command, made, workspace.source, (held, prepare.hold(outcome.python), hold_tree()))
+    return 0
+
+
+@contextmanager
+def _ended_with_processor(descriptor: int) -> Iterator[None]:
+    """Have the end of the processor, which is killed during a start, stop what goes on here (Linux).
+
+    The kernel sends a signal when the socket is closed at the other end: the host has no threads to watch it.
+    """
+    if not hasattr(fcntl, "F_SETSIG"):
+        yield
+        return
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        if _is_closed(descriptor):
+            raise Stopped("the processor is gone")
+        yield
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+
+
+def _is_closed(descriptor: int) -> bool:
+    with socket.socket(fileno=os.dup(descriptor)) as peer:
+        try:
+            return not peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True

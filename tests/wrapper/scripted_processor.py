@@ -124,6 +124,7 @@ class ScriptedProcessor:
         spec: Optional[Mapping[str, Any]] = None,
         env: Optional[Mapping[str, str]] = None,
         python: str = sys.executable,
+        script: str = "",
         extra: Sequence[str] = (),
         sockets: str = BOTH,
         trigger: tuple[str, str] = ("http", "web"),
@@ -138,7 +139,7 @@ class ScriptedProcessor:
         self._open: list[socket.socket] = []
         self._control: Optional[socket.socket] = None
         self._controls = bytearray()
-        argv = [python, "-u", os.path.join(tree, "worker", "nuwrap_runtime", "worker", "main.py")]
+        argv = [python, "-u", script or os.path.join(tree, "worker", "nuwrap_runtime", "worker", "main.py")]
         argv += ["--handler", handler, *self._paths(sockets), "--platform-kind", "local", "--namespace", ""]
         argv += ["--worker-id", "0", "--trigger-kind", trigger[0], "--trigger-name", trigger[1]]
         argv += ["--decode-event-strings"] if is_decoded else []

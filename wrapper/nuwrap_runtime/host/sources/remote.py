@@ -16,7 +16,6 @@ from typing import Any, Final, Optional
 
 from nuwrap_runtime.errors import SourceError
 from nuwrap_runtime.host.addresses import Address, file_name, parse_address, shown
-from nuwrap_runtime.host.archive import FORMATS, form_of, is_archive_name, unpack
 from nuwrap_runtime.host.folders import entry_digest, file_digest, find_folder, move_all, walk_files
 from nuwrap_runtime.host.names import Names, clean, quoted
 from nuwrap_runtime.host.source_cache import SourceCache, cache_bytes, key, open_cache
@@ -171,6 +170,8 @@ class _Fetching:
 
     def _make(self, target: str, found: Entry) -> str:
         """Make the code of the fetched file; return its default module."""
+        from nuwrap_runtime.host.archive import FORMATS, form_of, is_archive_name  # what is kept needs none of it
+
         name = file_name(self.address.url)
         form = form_of(target)
         wants_archive = self.source.scheme.startswith(ARCHIVE) or is_archive_name(name)
@@ -186,6 +187,8 @@ class _Fetching:
         return stem
 
     def _unpack(self, target: str) -> None:
+        from nuwrap_runtime.host.archive import unpack
+
         tree = os.path.join(self.folder, "tree") if self.address.subdir else self.content
         os.makedirs(tree, exist_ok=True)
         unpack(target, tree, self.source.limits, shown=f"code_src {shown(self.source.location)!r}")

@@ -39,7 +39,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--write", metavar="FILE", help="put the table between the file's two marks")
+    parser.add_argument("--write", type=os.path.abspath, metavar="FILE", help="put the table between its two marks")
     parser.set_defaults(python=sys.executable)
     return parser.parse_args()
 

@@ -22,6 +22,7 @@ from git_server import GitServer, make_repository
 from http_server import File, HttpServer, status
 from running_job import is_running, wait_gone
 from scripted_processor import LISTEN, ONE, ScriptedProcessor, WorkerGone
+from test_requirements import wheel
 
 from nuwrap_runtime.worker.nuclio import launching
 from nuwrap_runtime.worker.nuclio_wrapper import MAIN
@@ -204,6 +205,18 @@ def f(context, event):
     assert starts({"code": code}).start().answers() == []
 
 
+def test_requirements_are_installed_once_and_the_worker_goes_on_with_them(starts: Starts) -> None:
+    made = wheel(starts.tmp, "nuwraptestleaf", "1.5")
+    code = "import nuwraptestleaf, sys\ndef f(context, event):\n    return [nuwraptestleaf.VERSION, sys.prefix]\n"
+    keys = {"code": code, "requirements": [f"nuwraptestleaf @ {made.as_uri()}"], "isolated": True}
+    workers = [starts(keys) for _ in range(2)]
+    told = [one.start().answers() for one in workers]
+    assert told[0] == told[1]
+    assert told[0][0] == "1.5"
+    assert told[0][1] != sys.prefix
+    assert sum(one.stderr().count("in an environment of their own") for one in workers) == 1
+
+
 # Once for a processor
 
 
@@ -334,6 +347,11 @@ def test_a_source_that_fails_is_asked_once_and_told_by_each_worker(starts: Start
     [
         ({"code": PLAIN, "handlr": "f"}, "launch (exit code 2)", "did you mean 'handler'?"),
         ({"code": PLAIN, "requirements": ["-r all.txt"]}, "requirements (exit code 4)", "'-r all.txt' is an option"),
+        (
+            {"code": PLAIN, "requirements": ["x @ file:///nowhere/x-1.0-py3-none-any.whl"]},
+            "requirements (exit code 4)",
+            "x",
+        ),
         ({"code": PLAIN, "python": "/nowhere"}, "platform (exit code 10)", "python '/nowhere' is not an interpreter"),
         ({"code": PLAIN, "handler": "g"}, "load (exit code 5)", "'g' not found in main.py; it defines: f"),
     ],

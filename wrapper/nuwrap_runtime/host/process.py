@@ -238,6 +238,7 @@ def start(
     env: Mapping[str, str],
     cwd: Optional[str] = None,
     in_child: Optional[Callable[[], None]] = None,
+    leads_session: bool = True,
     **streams: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a program as leader of its own session. A stop that comes meanwhile is raised once it is killed again.
@@ -257,7 +258,7 @@ def start(
             env=dict(env),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=leads_session,
             preexec_fn=prepare_child,  # noqa: PLW1509 - the host has no threads
             **streams,
         )
@@ -267,10 +268,17 @@ def start(
     try:
         release()
     except BaseException:  # a stop
-        kill_group(process.pid)
+        if leads_session:
+            kill_group(process.pid)
+        process.kill()
         process.wait()
         raise
     return process
+
+
+def start_piped(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program whose standard output and error the caller reads; see `start`."""
+    return start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 class _Forked:

@@ -118,6 +118,18 @@ def test_the_script_in_a_tree_or_a_link_to_it_finds_that_tree(starts: Starts, tr
     assert starts(env={"PYTHONPATH": starts.root}, script=script).start().ask().status == 200
 
 
+@pytest.mark.parametrize("name", ["main", "nuclio_wrapper"])
+def test_a_function_beside_files_named_like_the_standard_librarys_starts(starts: Starts, tree: str, name: str) -> None:
+    (starts.root / "main.py").write_text("import calendar, types\ndef f(c, e):\n    return calendar.__file__\n")
+    for one in ("types", "typing", "collections", "operator", "calendar", "json", "queue", "re", "struct"):
+        (starts.root / f"{one}.py").write_text("raise RuntimeError('imported')\n")
+    script = os.path.join(tree, "worker", "nuwrap_runtime", "worker", f"{name}.py")
+    bare = Path(sys.executable).resolve()  # an environment's own start may import such names itself
+    one = starts(env={"PYTHONPATH": starts.root}, script=script, python=str(bare)).start()
+    assert str(starts.root) not in one.ask().body
+    assert "not importable" in one.logs()[0]["message"]
+
+
 @pytest.mark.parametrize("named", ["", "/nowhere/named"])
 def test_a_script_without_its_tree_says_all_places_it_looked_at(tree: str, tmp_path: Path, named: str) -> None:
     if not named and os.path.isfile(os.path.join("/opt/nuwrap", MAIN)):
@@ -181,6 +193,19 @@ def test_a_prepared_worker_looks_at_no_document(starts: Starts) -> None:
     (starts.tmp / "worker.json").write_text(json.dumps(spec))
     one = starts({"code": PLAIN}, env={"NUWRAP_WORKER_SPEC": starts.tmp / "worker.json"}).start()
     assert one.ask().body == "prepared"
+
+
+@pytest.mark.parametrize("lost", ["worker.json", "source"])
+def test_what_was_prepared_and_is_gone_is_one_block(starts: Starts, lost: str) -> None:
+    root, spec = starts.tmp / "source", starts.tmp / "worker.json"
+    if lost != "worker.json":
+        spec.write_text(json.dumps({"api": "nuwrap/worker/v1", "root": str(root), "handler": "main:f"}))
+    one = starts({"code": PLAIN}, env={"NUWRAP_WORKER_SPEC": spec})
+    assert one.ended() == 10
+    block = one.stderr().partition(REFUSED)[2]
+    assert field(block, "phase") == "platform (exit code 10)"
+    assert lost in field(block, "reason")
+    assert field(block, "hint").endswith("prepare again")
 
 
 def test_an_old_processors_one_socket_is_enough(starts: Starts) -> None:

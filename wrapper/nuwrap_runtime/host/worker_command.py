@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,30 +79,27 @@ def _become_worker(
 
 @contextmanager
 def _ended_with_processor(descriptor: int) -> Iterator[None]:
-    """Have the end of the processor, which is killed during a start, stop what goes on here (Linux).
+    """Have the end of the processor, which is killed during a start, raise Stopped here.
 
     The kernel sends a signal when the socket is closed at the other end: the host has no threads to watch it.
     """
-    if not hasattr(fcntl, "F_SETSIG"):
-        yield
-        return
+
+    def look(_number: int, _frame: Optional[FrameType]) -> None:
+        if _is_closed(descriptor):  # or something came
+            raise Stopped("the processor ended before its worker was prepared")
+
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    signal.signal(signal.SIGIO, look)
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGTERM)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
     try:
-        if _is_closed(descriptor):
-            raise Stopped("the processor is gone")
+        look(signal.SIGIO, None)
         yield
     finally:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
 def _is_closed(descriptor: int) -> bool:
-    with socket.socket(fileno=os.dup(descriptor)) as peer:
-        try:
-            return not peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+    asked = select.poll()
+    asked.register(descriptor, 0)  # the other end's is told always
+    return bool(asked.poll(0))

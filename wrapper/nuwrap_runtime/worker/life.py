@@ -30,10 +30,17 @@ EXIT_CODES = {"load": 5, "init": 6, "inputs": 7, "outputs": 8}
 def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     """Return 0 after the event socket's end, else the exit code of the phase that failed."""
     unpack = msgpack.load()[1]
-    spec = find_spec(options, environ)
+    try:
+        spec = find_spec(options, environ)
+        os.chdir(spec.root)
+    except (OSError, ValueError) as exc:
+        if "worker-spec" in options:
+            raise
+        from nuwrap_runtime.worker.nuclio.refusal import refuse_spec
+
+        return refuse_spec(exc)
     user_paths = paths.arrange(spec.root, spec.pythonpath)
     paths.run_sitecustomize(spec.pythonpath or "")
-    os.chdir(spec.root)
     if "worker-spec" not in options:
         from nuwrap_runtime.worker.nuclio.life import ProcessorWorker
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 SOURCES = ("NUWRAP_LAUNCH", "NUWRAP_CODE_SRC", "NUWRAP_CODE", "NUWRAP_BASE64")
 
 
 def prepare_imports() -> None:
-    """Make `nuwrap_runtime` the one beside this file, and take this script's folder from sys.path."""
+    """Make `nuwrap_runtime` the one beside this file, and take this script's folder from sys.path.
+
+    The standard library's own folder is the first: a processor has the function's folder on PYTHONPATH, and a
+    `types.py` there would be imported by what follows.
+    """
     here = os.path.dirname(os.path.abspath(__file__))
     ours = os.path.dirname(os.path.dirname(here))
-    sys.path[:] = [ours] + [path for path in sys.path if path not in ("", here, os.path.realpath(here))]
+    library = os.path.dirname(os.path.abspath(os.__file__))
+    first = [path for path in sys.path if path in (library, os.path.join(library, "lib-dynload"))]
+    skip = ("", here, os.path.realpath(here), *first)
+    sys.path[:] = first + [ours] + [path for path in sys.path if path not in skip]
     from nuwrap_runtime.worker import paths
 
     paths.arrange(os.getcwd())  # the standard library first, before any of it is needed
@@ -35,17 +41,17 @@ def parse_options(argv: list[str]) -> dict[str, str]:
     return options
 
 
-def has_nothing_prepared(options: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+def has_nothing_prepared(options: dict[str, str]) -> bool:
     """Tell whether the environment names code that nobody has fetched for this worker."""
-    if "worker-spec" in options or environ.get("NUWRAP_WORKER_SPEC"):
+    if "worker-spec" in options or os.environ.get("NUWRAP_WORKER_SPEC"):
         return False
-    return any(environ.get(name) for name in SOURCES)
+    return any(os.environ.get(name) for name in SOURCES)
 
 
 def main(argv: list[str]) -> int:
     """Run one worker to the end of its event socket. Returns the process's exit code."""
     options = parse_options(argv)
-    if has_nothing_prepared(options, os.environ):
+    if has_nothing_prepared(options):
         from nuwrap_runtime.worker.nuclio import launching
 
         launching.become_host(argv, options)

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 IMAGE_TREE = "/opt/nuwrap"
 MAIN = os.path.join("worker", "nuwrap_runtime", "worker", "main.py")
 
 
-def places(environ: Mapping[str, str]) -> dict[str, str]:
+def places() -> dict[str, str]:
     """Return the folders that may be the tree, by how each is known; one that was named is the only one."""
-    if environ.get("NUWRAP_TREE"):
-        return {"$NUWRAP_TREE": os.path.abspath(environ["NUWRAP_TREE"])}
+    named = os.environ.get("NUWRAP_TREE", "")
+    if named:
+        return {"$NUWRAP_TREE": os.path.abspath(named)}
     here = os.path.dirname(os.path.realpath(__file__))
     around, inside = here[: -len(os.path.dirname(MAIN)) - 1], os.path.join(os.sep, os.path.dirname(MAIN))
     found = {"around this file": around} if here.endswith(inside) else {}
     return {**found, "an image's": IMAGE_TREE}
 
 
-def find_tree(environ: Mapping[str, str]) -> str:
+def find_tree() -> str:
     """Return nuwrap's folder. Exits with 10, having said where it was looked for, when there is none."""
-    looked = places(environ)
+    looked = places()
     for folder in looked.values():
         if os.path.isfile(os.path.join(folder, MAIN)):
             return folder
@@ -38,8 +38,6 @@ def find_tree(environ: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.join(find_tree(os.environ), "worker"))
-    from nuwrap_runtime.worker import main
-
-    main.prepare_imports()
-    sys.exit(main.main(sys.argv[1:]))
+    __file__ = os.path.join(find_tree(), MAIN)
+    with open(__file__, "rb") as script:
+        exec(compile(script.read(), __file__, "exec"))  # noqa: S102 - an import would find the function's modules first

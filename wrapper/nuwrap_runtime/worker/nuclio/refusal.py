@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from nuwrap_runtime.errors import NuwrapError
+from nuwrap_runtime.errors import NuwrapError, PlatformError
 from nuwrap_runtime.result import ERROR, Failure, Result, shorten
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _HINTS: Mapping[str, str] = {
     "init": "init_function, or init_context beside the handler, must return before there are events",
     "platform": "the container lacks what the reason names",
 }
+_LOST = "what was prepared for the worker ($NUWRAP_WORKER_SPEC, $NUWRAP_WORK) was changed or removed: prepare again"
 _MISSING = "if {name!r} is a package, add it to requirements, or to the image; if it is yours, bring it with the code"
 
 
@@ -43,6 +44,12 @@ def tell_refusal(application: Application, exc: BaseException) -> int:
     missing = (exc.name or "") if isinstance(exc, ModuleNotFoundError) else ""
     write_block(failure, code, hint=_MISSING.format(name=missing) if missing else "")
     return code
+
+
+def refuse_spec(exc: Exception) -> int:
+    """Say that what was prepared is not here; return the exit code."""
+    write_block(Failure("platform", type(exc).__name__, str(exc)), PlatformError.exit_code, hint=_LOST)
+    return PlatformError.exit_code
 
 
 def write_block(failure: Failure, code: int, *, hint: str = "") -> None:

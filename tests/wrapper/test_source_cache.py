@@ -39,6 +39,12 @@ work, folder, key, place = sys.argv[1:]
 cache = source_cache.open_cache(folder)
 cache.keep(key, place, {{"by": "child"}}) if work == "keep" else cache.copy(key, place)
 """
+FETCHING = """
+import os, sys
+from nuwrap_runtime.host.sources import Source, fetch
+found = fetch(Source("git+file", sys.argv[1], cache=sys.argv[2]), sys.argv[3], dict(os.environ))
+print(found.from_cache, "git" in sys.modules)
+"""
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -465,6 +471,16 @@ def test_a_commit_that_is_kept_is_not_fetched_again(tmp_path: Path, repo: Path, 
         found = fetch_to(tmp_path / "second", f"git+{address}", cache=str(folder))
         assert (found.revision, found.from_cache) == (second, False)
     assert len(kept_keys(folder)) == 2
+
+
+def test_a_start_from_what_is_kept_loads_no_gitpython(tmp_path: Path, repo: Path, folder: Path) -> None:
+    told = []
+    for number in range(2):
+        (tmp_path / f"into{number}").mkdir()
+        argv = [sys.executable, "-c", FETCHING, f"git+file://{repo}", str(folder), str(tmp_path / f"into{number}")]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        told.append(subprocess.run(argv, env=environ, capture_output=True, text=True, check=True).stdout.split())
+    assert told == [["False", "True"], ["True", "False"]]
 
 
 def test_parts_and_repositories_are_kept_apart_from_the_whole(tmp_path: Path, repo: Path, folder: Path) -> None:

@@ -26,6 +26,8 @@ from nuwrap_runtime.worker.spec import API
 DEADLINE_S = 60.0  # only for what would hang for ever; no test waits that long when all is well
 BOTH, ONE, LISTEN = "both", "one", "listen"  # sockets: as from 1.9 on, as before it, as in the async mode of 1.15
 
+NO_ACK = "x-nuclio-stream-no-ack"
+
 
 class WorkerGone(Exception):
     """The worker closed its socket or ended; `code` is its exit code."""
@@ -321,12 +323,18 @@ def readable(peer: socket.socket, seconds: float) -> bool:
 
 def frame(body: Any = b"", **fields: Any) -> bytes:
     """Return one event as the processor frames it; `fields` replace the event's own."""
-    return protocol.encode_frame(msgpack.packb(event_of(body, **fields)))
+    return protocol.encode_frame(pack(event_of(body, **fields)))
 
 
 def batch(*events: Mapping[str, Any]) -> bytes:
     """Return a frame of several events."""
-    return protocol.encode_frame(msgpack.packb(list(events)))
+    return protocol.encode_frame(pack(list(events)))
+
+
+def pack(value: Any) -> bytes:
+    """Return MessagePack; half a character in a text stands for a byte that is no UTF-8."""
+    packed: bytes = msgpack.packb(value, unicode_errors="surrogateescape")
+    return packed
 
 
 def event_of(body: Any = b"", **fields: Any) -> dict[str, Any]:
@@ -336,8 +344,9 @@ def event_of(body: Any = b"", **fields: Any) -> dict[str, Any]:
 
 
 def reply_of(document: Mapping[str, Any]) -> protocol.Reply:
-    """Return one reply; a header's value is the text that it must be."""
-    return protocol.decode_reply(json.dumps(document).encode())
+    """Return one reply as the HTTP trigger sends it: without the flag that is for stream triggers."""
+    headers = {name: value for name, value in document["headers"].items() if name.lower() != NO_ACK}
+    return protocol.decode_reply(json.dumps({**document, "headers": headers}).encode())
 
 
 def free_port() -> int:

@@ -28,7 +28,7 @@ class Application:
         self.warnings: list[str] = []
         self.caller = Caller()
         self.context = Context(
-            logger=logger.bind(),  # the level that the user sets is not ours
+            logger=logger.copy(),  # the level that the user sets is not ours
             trigger=TriggerInfo(options.get("trigger-kind", "http"), options.get("trigger-name", "http")),
             worker_id=options.get("worker-id", "0"),
             root=spec.root,

@@ -73,6 +73,24 @@ class Event:
         """Return a query argument's value."""
         return self.fields.get(name, default)
 
+    def to_json(self) -> str:
+        """Return the event as nuclio-sdk writes it: bytes as base64, the moment as text."""
+        import base64
+
+        found = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        if isinstance(self.body, bytes):
+            found["body"] = base64.b64encode(self.body).decode("ascii")
+        found.update(trigger={"kind": self.trigger.kind, "name": self.trigger.name}, timestamp=str(self.timestamp))
+        return json.dumps(found, default=str)
+
+    def compile_explicit_ack_message(self) -> dict[str, Any]:
+        """Return what tells a stream trigger that this event is done."""
+        where = {"topic": self.topic or self.path, "partition": self.shard_id, "offset": self.offset}
+        return {"kind": "streamMessageAck", "attributes": where}
+
+    def __repr__(self) -> str:
+        return self.to_json()
+
 
 def _lower(name: Any) -> str:
     return (name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower()

@@ -58,7 +58,8 @@ def _answer_event(application: Application, event: Event) -> protocol.Reply:
     except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
         from nuwrap_runtime.worker.tracebacks import print_traceback
 
-        print_traceback(exc)
+        if not replies.is_answer(exc):
+            print_traceback(exc)
         return replies.exception_reply(exc, request)
 
 

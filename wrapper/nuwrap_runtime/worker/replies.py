@@ -84,6 +84,14 @@ def _is_flask(value: tuple[Any, ...]) -> bool:
 _RESPONSE = "context.Response(body=…, status_code=…, headers={…}), also as nuclio_sdk.Response"
 
 
+def encode_text(text: str) -> bytes:
+    """Return the text as UTF-8; a byte that came as half a character (PEP 383) as it was. Raises ReplyError."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ReplyError("text with half a character (a lone surrogate); return bytes") from None
+
+
 def error_reply(status: int, message: str, request_id: str) -> Reply:
     """Return a JSON reply that says what went wrong, and the id under which the log has more."""
     text = json.dumps({"error": message, "request_id": request_id})
@@ -103,6 +111,17 @@ def exception_reply(exc: BaseException, request_id: str) -> Reply:
         return _from_response(exc, request_id, NUCLIO)
     except ValueError:
         return error_reply(500, "the function raised an exception whose response is not valid", request_id)
+
+
+def is_answer(exc: BaseException) -> bool:
+    """Tell whether the exception carries a response that can be sent: the function means it, and nothing failed."""
+    if not _carries_response(exc):
+        return False
+    try:
+        _from_response(exc, "", NUCLIO)
+    except Exception:  # noqa: BLE001 - what it carries may be anything
+        return False
+    return True
 
 
 def _carries_response(exc: BaseException) -> bool:

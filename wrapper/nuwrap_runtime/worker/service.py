@@ -56,7 +56,8 @@ class Answers:
         """Return the answer to an event whose call raised, the exception logged."""
         if isinstance(exc, binding.Unprocessable):
             return self.encoder.reply(replies.error_reply(422, str(exc), request))
-        self.log(exc)
+        if not replies.is_answer(exc):
+            self.log(exc)
         try:
             return self.encoder.reply(replies.exception_reply(exc, request))
         except Exception:  # noqa: BLE001 - what the user's exception carries as its response may be anything
@@ -69,7 +70,7 @@ class Answers:
         if kind is bytes:
             return self.encoder.plain(value)
         if kind is str:
-            return self.encoder.plain(value.encode("utf-8", "surrogateescape"))
+            return self.encoder.plain(replies.encode_text(value))
         return self.encoder.reply(replies.to_reply(value, request, self.application.returns))
 
     def log(self, exc: BaseException) -> None:

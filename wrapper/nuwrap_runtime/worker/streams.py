@@ -74,7 +74,7 @@ def _is_generator(value: Any) -> bool:
 def _bytes_of(item: Any) -> tuple[bytes, bool]:
     """Return an item's bytes, and whether they are a line of JSON."""
     if isinstance(item, str):
-        return str.__str__(item).encode("utf-8", "surrogateescape"), False
+        return replies.encode_text(str.__str__(item)), False
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item), False
     if item is None:  # of a Response that has no body

@@ -18,14 +18,14 @@ class Frame:
 
     __slots__ = ("argument", "events", "request")
 
-    def __init__(self, message: Any, *, is_raw: bool) -> None:
+    def __init__(self, message: Any, settings: Settings) -> None:
         self.events: Optional[list[Event]] = None
         if type(message) is list:
-            self.events = [make_event(one, is_raw=is_raw) for one in message]
+            self.events = [make_event(one, settings) for one in message]
             self.argument: Any = self.events
             self.request = ""
         else:
-            self.argument = make_event(message, is_raw=is_raw)
+            self.argument = make_event(message, settings)
             self.request = text_of(self.argument.id)
 
 
@@ -46,7 +46,7 @@ class Answers:
         """Return the line for a call that raised; its traceback is the log's alone."""
         from nuwrap_runtime.worker.tracebacks import log_exception
 
-        if not isinstance(exc, binding.Unprocessable):
+        if not isinstance(exc, binding.Unprocessable) and not replies.is_answer(exc):
             log_exception(self._application.logger, exc)
         if frame.events is None:
             return self.lines.reply(self._reply(exc, frame.request))

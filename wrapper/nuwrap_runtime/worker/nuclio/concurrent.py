@@ -203,7 +203,7 @@ class ConcurrentWorker:
         errors = None if is_raw else "surrogateescape"
         try:
             message = self._unpack(data, raw=is_raw, unicode_errors=errors, strict_map_key=False, timestamp=3)
-            frame = Frame(message, is_raw=is_raw)
+            frame = Frame(message, self._settings)
         except Exception as exc:  # noqa: BLE001 - whatever a frame holds
             return self._answers.unreadable(exc)
         if self._is_discarding:

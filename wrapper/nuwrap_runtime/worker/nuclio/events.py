@@ -7,14 +7,22 @@ from typing import Any
 
 from nuwrap_runtime.worker import replies
 from nuwrap_runtime.worker.event import Event
+from nuwrap_runtime.worker.nuclio.settings import Settings
 from nuwrap_runtime.worker.protocol import Reply
 
 
-def make_event(message: Any, *, is_raw: bool) -> Event:
-    """Return the event of a message. Raises TypeError for what is no map."""
+def make_event(message: Any, settings: Settings) -> Event:
+    """Return the event of a message. Raises TypeError for what is no map.
+
+    A request without a body has None. The HTTP trigger sends nothing or an empty body for the same request, as the
+    buffer that it takes was used before or not (fasthttp).
+    """
     if type(message) is not dict:
         raise TypeError(f"a frame holds {type(message).__name__}, not an event")
-    return Event(from_raw(message) if is_raw else message)
+    event = Event(from_raw(message) if settings.is_raw else message)
+    if settings.is_http and event.body == b"":
+        event.body = None
+    return event
 
 
 def from_raw(message: Mapping[Any, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ FILE_BYTES = 64 * 1024
 FOLDER = "/dev/shm"  # noqa: S108 - names are new ones, O_EXCL
 PREFIX = "nuclio-reply-by-nuwrap-"
 FILE_HEADER, DELETE_HEADER = "X-nuclio-filestream-path", "X-nuclio-filestream-delete-after-send"
+NO_ACK = "x-nuclio-stream-no-ack"
 HEAD, CHUNK, END = b"c", b"b", b"e"
 
 _ascii: Callable[[str], str] = json_encoder.encode_basestring_ascii
@@ -38,8 +39,9 @@ class Lines:
         self._form = b"r[%b]\n" if settings.takes_lists else b"r%b\n"
         self._most = FILE_BYTES if settings.takes_files else protocol.FRAME_BYTES
         self._number = 0
+        self._prefix = file_prefix()
         if settings.takes_files:
-            sweep()
+            sweep(self._prefix)
 
     def of(self, value: Any, request: str) -> bytes:
         """Return the line for what the function returned. Raises ReplyError."""
@@ -73,18 +75,14 @@ class Lines:
         return self._form % line.encode("ascii")
 
     def _document(self, reply: Reply, *, may_be_file: bool) -> bytes:
-        headers = header_texts(reply.headers)
+        headers = header_values(reply.headers)
         body, encoding = reply.body, "text"
-        if may_be_file and len(body) > self._most:
+        if may_be_file and len(body) > self._most and not _names_file(headers):
             path = self._file(body)
             if path:
                 body = ""
                 headers.update({FILE_HEADER: path, DELETE_HEADER: "true"})
-        if isinstance(body, str):
-            try:
-                body.encode("utf-8")
-            except UnicodeEncodeError:  # half a character: Go's JSON would make it another one
-                body = body.encode("utf-8", "surrogateescape")
+        body = _as_go_reads(body)
         if isinstance(body, bytes):
             body, encoding = base64.b64encode(body).decode("ascii"), "base64"
         known = json.dumps(headers) if headers else "{}"
@@ -94,9 +92,9 @@ class Lines:
 
     def _file(self, body: Any) -> str:
         """Return the path of a new file with the body, "" where there is no room for it."""
-        data = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
+        data = replies.encode_text(body) if isinstance(body, str) else body
         self._number += 1
-        path = os.path.join(FOLDER, f"{PREFIX}{os.getpid()}-{self._number}")
+        path = os.path.join(FOLDER, f"{self._prefix}{os.getpid()}-{self._number}")
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except OSError:
@@ -113,9 +111,17 @@ class Lines:
         return path
 
 
-def header_texts(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers as text: the processor drops all other values without a word, and sends each name once."""
-    return {str(name): _header_text(value) for name, value in headers.items()}
+def header_values(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers as text: the processor drops all other values without a word, and sends each name once.
+
+    The one that it reads itself is true under both names that it has had: stream triggers look for a bool, by one
+    spelling (pkg/processor/trigger/kafka, resolveNoAckMessage).
+    """
+    found: dict[str, Any] = {str(name): _header_text(value) for name, value in headers.items()}
+    for name in [one for one in found if one.lower() == NO_ACK]:
+        if found.pop(name).lower() == "true":
+            found.update({NO_ACK: True, NO_ACK.title(): True})
+    return found
 
 
 def _header_text(value: Any) -> str:
@@ -124,14 +130,40 @@ def _header_text(value: Any) -> str:
     return str(value)
 
 
-def sweep() -> None:
+def _names_file(headers: Mapping[str, Any]) -> bool:
+    """Tell whether the function names a file of its own as the body."""
+    return any(name.lower() == FILE_HEADER.lower() for name in headers)
+
+
+def _as_go_reads(body: Any) -> Any:
+    """Return the body; as bytes, where it has half a character: Go's JSON would make that another one."""
+    if isinstance(body, str) and not body.isascii():
+        try:
+            body.encode("utf-8")
+        except UnicodeEncodeError:
+            return replies.encode_text(body)
+    return body
+
+
+def file_prefix() -> str:
+    """Return how the names of files begin that workers write whose process ids mean the same as ours.
+
+    Containers of a pod may share the folder and not the ids.
+    """
+    try:
+        return f"{PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
+    except OSError:
+        return PREFIX
+
+
+def sweep(prefix: str) -> None:
     """Remove files of workers that were killed between writing one and its being sent."""
     try:
-        names = [name for name in os.listdir(FOLDER) if name.startswith(PREFIX)]
+        names = [name for name in os.listdir(FOLDER) if name.startswith(prefix)]
     except OSError:
         return
     for name in names:
-        pid = name[len(PREFIX) :].partition("-")[0]
+        pid = name[len(prefix) :].partition("-")[0]
         if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.exists("/proc/self"):
             try:
                 os.unlink(os.path.join(FOLDER, name))

@@ -21,7 +21,7 @@ class Settings:
 
     `event` and `control` are paths of sockets; `control` is "" of a processor before 1.9. An `event` of `host:port` is
     an address to listen on (async mode, 1.14.2 and later), `listener` a descriptor that does so already, -1 without.
-    `is_raw`: texts of events stay bytes, as it asks for.
+    `is_http`: events are of its HTTP trigger. `is_raw`: texts of events stay bytes, as it asks for.
     `takes_lists`: a reply may stand in a list, which it decodes in half the time. `takes_streams`: it reads the lines
     `c`, `b`, `e`. `takes_files`: a large body may be a file that it sends and deletes.
     """
@@ -29,6 +29,7 @@ class Settings:
     event: str
     control: str = ""
     listener: int = -1
+    is_http: bool = True
     is_raw: bool = False
     takes_lists: bool = False
     takes_streams: bool = False
@@ -52,6 +53,7 @@ def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Set
         event=(options.get("event-socket-path") or options["socket-path"]).split(", ")[0],
         control=options.get("control-socket-path", ""),
         listener=int(options.get("event-socket-fd", "-1")),
+        is_http=is_http,
         is_raw="decode-event-strings" not in options,
         takes_lists=version >= _LISTS_SINCE,
         takes_streams=is_http and (version >= _STREAMS_SINCE or _is_on(environ, STREAMS, default=False)),

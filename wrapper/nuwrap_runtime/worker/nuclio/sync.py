@@ -54,7 +54,7 @@ class SyncWorker:
                 strict_map_key=False,
                 timestamp=3,
             )
-            frame = Frame(message, is_raw=self._settings.is_raw)
+            frame = Frame(message, self._settings)
         except Exception as exc:  # noqa: BLE001 - whatever a frame holds
             return self._answers.unreadable(exc)
         if self.signals.is_discarding:

@@ -45,7 +45,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
     "nuwrap.store": ("nuwrap.errors", "nuwrap.spec", "nuwrap.store"),
     "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.engines"),
-    "nuwrap.platforms": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.platforms"),
+    "nuwrap.platforms": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.platforms"),
     "nuwrap.runs": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.platforms",
         "nuwrap.runs",

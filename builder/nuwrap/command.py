@@ -26,6 +26,7 @@ READ_BYTES = 64 * 1024
 PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
 SHORT_BYTES = 64 * 1024  # most that a program run for its answer may print
 PR_SET_DUMPABLE = 4  # linux/prctl.h
+STOPPED_CODE = 143
 LINE_CHARACTERS = 8  # of a secret of several lines, shorter lines (`{`, `},`) stand in other texts too
 
 
@@ -140,15 +141,18 @@ def stream(
     out: Sequence[int],
     err: Sequence[int],
     on_start: Callable[[int], None] = lambda _pid: None,
+    is_hard: bool = False,
 ) -> int:
     """Run a program to its end and return its exit code, 128 + n when signal n ended it.
 
     What it writes goes, masked and as it comes, to the file descriptors `out` and `err`. Each stop that reaches this
     process (Ctrl-C, SIGTERM, a closed terminal) is handed on once and then waited for. The program leads a session
     of its own, so that a terminal's Ctrl-C does not reach it a second time. What its own children write after its end
-    is not waited for. `on_start` gets its process id. Raises PlatformError when it cannot be started.
+    is not waited for. `on_start` gets its process id. With `is_hard` a second stop kills the program and its process
+    group, which is exit code 143. Raises PlatformError when it cannot be started.
     """
     with _stops() as stops:
+        stops.is_hard = is_hard
         process = _start(command)
         try:
             stops.hand_on_to(process)
@@ -162,6 +166,8 @@ def stream(
             for pipe in (process.stdout, process.stderr):
                 if pipe:
                     pipe.close()
+    if stops.has_killed:
+        return STOPPED_CODE
     return code if code >= 0 else 128 - code
 
 
@@ -224,11 +230,14 @@ class _Stops:
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
         self.is_pumping = False
+        self.is_hard = False
+        self.has_killed = False
+        self._has_sent = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         wanted = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         if self._process:
-            self._process.send_signal(wanted)
+            self._send(self._process, wanted)
             if self.is_pumping and self._process.returncode is not None:  # as send_signal has just seen
                 self.is_pumping = False
                 raise _LateStop
@@ -238,7 +247,16 @@ class _Stops:
     def hand_on_to(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         for number in self._early:
-            process.send_signal(number)
+            self._send(process, number)
+
+    def _send(self, process: subprocess.Popen[bytes], number: int) -> None:
+        """Send the stop on; one that is to be hard, and not the first, is a kill where the program is still there."""
+        if self.is_hard and self._has_sent and process.poll() is None:
+            self.has_killed = True
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.send_signal(number)
+        self._has_sent = True
 
 
 @contextmanager

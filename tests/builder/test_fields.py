@@ -31,11 +31,11 @@ TASK = (
     " instructions"
 )
 RUN = "local_execution inputs parameters init_parameters"
-# Issue 7's own.
+# Issue 7's own, and `host` of issue 8.
 OURS = (
     "platform workers concurrency timeout_s grace_s max_inflight service_name run_as_user run_as_group fs_group"
     " priority_class object_labels object_annotations port admin_port address access_log max_body_bytes output_path"
-    " python refresh"
+    " python refresh host"
 )
 
 
@@ -126,6 +126,16 @@ def test_what_this_machine_honours_is_no_warning(fields: dict[str, Any]) -> None
 def test_a_cluster_takes_what_this_machine_only_records() -> None:
     assert notes("kubernetes", image="h/i:1", replicas=2, node_selector=[{"key": "a", "value": "b"}]) == []
     assert notes("nuclio", max_inflight=3)[0].startswith("recorded, but not used: max_inflight; 'nuclio'")
+
+
+def test_what_nuclios_processor_does_not_use_on_this_machine_is_a_warning_of_its_own() -> None:
+    given = {"access_log": True, "max_inflight": 3, "concurrency": 4, "admin_port": 0, "address": "127.0.0.1"}
+    assert notes("local", host="nuwrap", **given) == []
+    (text,) = notes("local", host="nuclio", **given)
+    assert text == (
+        "recorded, but not used: concurrency, max_inflight, access_log; 'nuclio' listens by its own processor"
+    )
+    assert len(notes("local", host="nuclio", replicas=2, access_log=True)) == 2
 
 
 def test_what_a_platform_cannot_honour_is_refused_before_the_run() -> None:

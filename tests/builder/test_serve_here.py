@@ -12,94 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Nuwrap, clean_environment, nuwrap_argv, write_function
+from command_line import Nuwrap, write_function
+from serving import call, is_ready, served, started
 
 ADD = "def f(x: int, y: int = 2):\n    return {'sum': x + y}\n"
-
-
-@dataclass
-class Service:
-    """A `nuwrap serve` that is under way; what it prints is in the files `out` and `err` of its folder."""
-
-    process: subprocess.Popen[bytes]
-    folder: Path
-    address: str = ""
-    admin: str = ""
-
-    def stop(self, sent: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(sent)
-        return self.process.wait()
-
-    @property
-    def err(self) -> str:
-        return (self.folder / "err").read_text()
-
-    @property
-    def log(self) -> str:
-        (run,) = (self.folder / ".nuwrap/runs").iterdir()
-        return (run / "log.txt").read_text()
-
-
-def call(address: str, data: Any = None) -> tuple[int, bytes]:
-    """Send a GET, or a POST of the value as JSON, past any proxy, and return status and body."""
-    body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310 - our own
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return exc.code, exc.read()
-
-
-def is_ready(admin: str) -> bool:
-    try:
-        return call(f"{admin}/ready")[0] == 200
-    except OSError:
-        return False
-
-
-@contextmanager
-def started(folder: Path, *arguments: str, **more: str) -> Iterator[Service]:
-    """Start a service on any free ports; it is stopped after the body where it has not ended by itself."""
-    argv = nuwrap_argv(["serve", ".", "--port", "0", "--admin-port", "0", *arguments])
-    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        process = subprocess.Popen(
-            argv, cwd=folder, env=clean_environment(more), stdin=subprocess.DEVNULL, stdout=out, stderr=err
-        )
-    service = Service(process, folder)
-    try:
-        yield service
-    finally:
-        for sent in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
-            if process.poll() is None:
-                process.send_signal(sent)
-                time.sleep(0 if sent == signal.SIGKILL else 1)
-        process.wait()
-
-
-@contextmanager
-def served(folder: Path, *arguments: str, **more: str) -> Iterator[Service]:
-    """Start a service and wait until it is ready."""
-    with started(folder, "--json", *arguments, **more) as service:
-        while not (service.admin and is_ready(service.admin)):
-            assert service.process.poll() is None, service.err
-            line = (folder / "out").read_bytes().partition(b"\n")[0]
-            if line and not service.admin:
-                first = json.loads(line)
-                assert first["event"] == "listening"
-                service.address, service.admin = first["address"], first["admin"]
-            time.sleep(0.05)
-        yield service
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -107,8 +27,8 @@ def test_a_function_is_served_called_and_stopped_with_exit_code_0(tmp_path: Path
     write_function(tmp_path, code=ADD)
     with served(tmp_path, "--workers", "1") as service:
         assert service.address.startswith("http://127.0.0.1:")
-        assert call(service.address, {"x": 40}) == (200, b'{"sum": 42}')
-        assert call(f"{service.address}/?x=1&y=1") == (200, b'{"sum": 2}')
+        assert json.loads(call(service.address, {"x": 40})[1]) == {"sum": 42}
+        assert json.loads(call(f"{service.address}/?x=1&y=1")[1]) == {"sum": 2}
         assert call(service.address, {"x": "many"})[0] == 422
         assert service.stop(sent) == 0, service.err
     with pytest.raises(OSError, match="refused"):
@@ -118,7 +38,7 @@ def test_a_function_is_served_called_and_stopped_with_exit_code_0(tmp_path: Path
 def test_parameters_are_fixed_and_the_rest_comes_with_the_request(tmp_path: Path) -> None:
     write_function(tmp_path, code=ADD)
     with served(tmp_path, "--workers", "1", "-p", "y=5") as service:
-        assert call(service.address, {"x": 1}) == (200, b'{"sum": 6}')
+        assert json.loads(call(service.address, {"x": 1})[1]) == {"sum": 6}
         assert call(service.address, {"x": 1, "y": 1})[0] == 422
 
 

@@ -25,6 +25,7 @@ class ServeOptions(ServeValues, Options):
     """The arguments of `nuwrap serve` as they were typed."""
 
     grace_s: float | None = None
+    host: str | None = None
 
 
 def serve_function(options: ServeOptions) -> int:
@@ -67,7 +68,8 @@ def _check(options: ServeOptions) -> None:
 
 def _fields(options: ServeOptions) -> dict[str, Any]:
     """Return the fields of a run that are a service's."""
-    names = ("port", "admin_port", "address", "workers", "max_inflight", "max_body_bytes", "concurrency", "grace_s")
+    limits = ("workers", "max_inflight", "max_body_bytes", "concurrency", "grace_s")
+    names = ("host", "port", "admin_port", "address", *limits)
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     more = {"resources": {"gpu": str(options.gpu)} if options.gpu else None, "access_log": options.access_log or None}
     return {**given, **{name: value for name, value in more.items() if value}}

@@ -18,7 +18,7 @@ class Job:
 
     `folder` is where a relative `code_src` starts, `base` where files of the run go, `python_version` the minor version
     (`3.11`), `environ` what the function gets beside the platform's own environment. `attempt` counts the starts of
-    the same run.
+    the same run. A service's `host` is who takes its requests: "nuclio" is Nuclio's processor, all else our own.
     """
 
     launch: Launch
@@ -27,6 +27,7 @@ class Job:
     python_version: str
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     attempt: int = 1
+    host: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from dataclasses import replace
 
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
-from nuwrap.platforms import Job, Placed, Screen
+from nuwrap.platforms import Job, Placed, Screen, processor
 from nuwrap.platforms.interpreters import choose_interpreter
 from nuwrap_runtime import errors as runtime_errors
-from nuwrap_runtime.launch import VARIABLES, Launch
+from nuwrap_runtime.launch import VARIABLES, Launch, parse_launch
 
 STORE = ".nuwrap"
-LAUNCH, LOG, SECRETS = "launch.json", "log.txt", "secrets"
+LAUNCH, LOG, SECRETS, RESULT = "launch.json", "log.txt", "secrets", "result.json"
 LOOPBACK = "127.0.0.1"
 
 # Isolated, and with the runtime that this toolkit belongs to: neither a `types.py` in the function's folder nor
@@ -46,15 +46,19 @@ MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
     """Make the run's folder with its launch document, once all that can be refused has been looked at."""
     environ = _environment(job, say)
-    python = choose_interpreter(job.launch.python, job.python_version, environ, say=say).path
-    folder = make_run_folder(job.base, job.launch.run, job.attempt)
-    launch = replace(job.launch, python=python)
+    python = choose_interpreter(job.launch.python, job.python_version, environ, say=say)
+    launch = replace(job.launch, python=python.path)
     if launch.mode == "serve":
         launch = replace(launch, serve=replace(launch.serve, address=launch.serve.address or LOOPBACK))
-    elif not launch.output_path:
+    if job.host == "nuclio":
+        environ, launch = processor.settle(environ, launch)
+    folder = make_run_folder(job.base, job.launch.run, job.attempt)
+    if launch.mode == "job" and not launch.output_path:
         launch = replace(launch, output_path=folder)
     try:
         _write_private(os.path.join(folder, LAUNCH), json.dumps(launch.to_document(), indent=1))
+        if job.host == "nuclio":
+            processor.write_config(folder, launch, python.version, _write_private)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -63,19 +67,43 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
 
 def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int:
     """Run the host to its end and return its exit code; what it prints goes to the log too. See `Platform.attend`."""
+    if processor.is_placed(placed.folder):
+        return _attend_processor(placed, secrets, screen)
     form = ["--json" if screen.is_json else "--text"] if action == "serve" else []
-    argv = host_argv([action, *form, "--launch", os.path.join(placed.folder, LAUNCH)])
+    return _run_host([action, *form, "--launch", os.path.join(placed.folder, LAUNCH)], placed, secrets, screen)
+
+
+def _attend_processor(placed: Placed, secrets: Mapping[str, str], screen: Screen) -> int:
+    """Let the host prepare and become the processor; a second stop kills it, as it would take no notice."""
+    path = os.path.join(placed.folder, LAUNCH)
+    with open(path, encoding="utf-8") as file:
+        launch = parse_launch(json.load(file))
+    form = ["--json"] if screen.is_json else []
+    with processor.watched(placed, launch, screen, _write_private) as start:
+        command = ["exec", *form, "--launch", path, "--", *start.command]
+        code = _run_host(command, replace(placed, environ=start.environ), secrets, start.screen)
+    result = processor.read_end(placed.folder, launch, code)
+    if result is None:
+        return code
+    _write_private(os.path.join(placed.folder, RESULT), json.dumps(result.to_document(), indent=1))
+    return result.exit_code
+
+
+def _run_host(command: Sequence[str], placed: Placed, secrets: Mapping[str, str], screen: Screen) -> int:
+    """Run the host to its end and return its exit code; what it prints goes to screen and log."""
     with _secrets(placed.folder, secrets) as kept, _open_log(placed.folder) as log:
         env = {**placed.environ, "NUWRAP_SECRETS": kept} if kept else placed.environ
-        host = Command(argv, env, cwd=placed.start, redact=tuple(secrets.values()), keep_open=screen.keep_open)
-        return stream(host, out=(*screen.out, log), err=(*screen.err, log), on_start=screen.on_start)
+        redact = tuple(secrets.values())
+        host = Command(host_argv(command), env, cwd=placed.start, redact=redact, keep_open=screen.keep_open)
+        out, err = (*screen.out, log), (*screen.err, log)
+        return stream(host, out=out, err=err, on_start=screen.on_start, is_hard=command[0] == "exec")
 
 
 def host_argv(command: Sequence[str]) -> list[str]:
     """Return what starts the host with this command, on this interpreter."""
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(runtime_errors.__file__)))
     start_host = [START_HOST, runtime]
-    if command[0] == "serve":
+    if command[0] in ("serve", "exec"):
         start_host = [START_SERVICE + START_HOST, str(os.getpid()), runtime]
     return [sys.executable, "-I", "-c", *start_host, *command]
 

@@ -176,6 +176,7 @@ def _make_job(
         python_version=PYTHON_VERSIONS[function.python_version],
         environ={one.name: one.value for one in values.envs},
         attempt=order.again.attempt + 1 if order.again else 1,
+        host=values.host or "",
     )
 
 

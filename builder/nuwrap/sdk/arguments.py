@@ -49,6 +49,7 @@ class RunFields(TypedDict, total=False):
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
     service_name: str
     instructions: Sequence[str]
+    host: Literal["nuwrap", "nuclio"]
     workers: int
     concurrency: int
     max_inflight: int

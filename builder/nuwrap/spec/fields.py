@@ -30,7 +30,9 @@ _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "admin_port": _OWN_LISTENER,
     "affinity": _CLUSTER,
     "base_image": {"local": "recorded"},
+    "concurrency": _OWN_LISTENER,
     "fs_group": _CLUSTER,
+    "host": _OWN_LISTENER,
     "image": {"local": "recorded"},
     "max_inflight": _OWN_LISTENER,
     "node_selector": _CLUSTER,
@@ -47,6 +49,8 @@ _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "tolerations": _CLUSTER,
     "volumes": _CLUSTER,
 }
+# What a processor on this machine does not honour either; its addresses are ours to choose.
+_OWN_HOSTS = ("access_log", "concurrency", "max_inflight")
 _REASONS = {
     "local": "'local' runs processes of this machine, as you",
     "docker": "'docker' runs containers of this machine",
@@ -106,9 +110,10 @@ FIELDS: tuple[Field, ...] = (
 
 
 def platform_notes(function: Function, values: RunValues, platform: str) -> list[str]:
-    """Return what a person should hear about the fields that the platform only records: one text, or none.
+    """Return what a person should hear about the fields that are only recorded: a text for the platform, one for
+    Nuclio's processor in its place.
 
-    Raises SpecError with all fields at once that it cannot honour. A platform that the table does not know honours
+    Raises SpecError with all fields at once that the platform cannot honour. One that the table does not know honours
     everything.
     """
     given = [*_given(values), *(name for name in ("image", "base_image") if getattr(function, name))]
@@ -118,8 +123,10 @@ def platform_notes(function: Function, values: RunValues, platform: str) -> list
     ]
     if refused:
         raise SpecError(f"the run does not fit platform {platform!r}:\n" + "\n".join(refused))
-    recorded = [name for name in given if how[name] == "recorded"]
-    return [f"recorded, but not used: {', '.join(recorded)}; {_REASONS[platform]}"] if recorded else []
+    recorded = {platform: [name for name in given if how[name] == "recorded"]}
+    if values.host == "nuclio" and platform != "nuclio":
+        recorded["nuclio"] = [name for name in given if name in _OWN_HOSTS]
+    return [f"recorded, but not used: {', '.join(names)}; {_REASONS[one]}" for one, names in recorded.items() if names]
 
 
 def _given(values: RunValues) -> list[str]:

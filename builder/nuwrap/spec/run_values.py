@@ -92,6 +92,9 @@ class TaskValues(Value):
         "build",
         default=(),
     )
+    host: Literal["nuwrap", "nuclio"] | None = _value(
+        "who takes the requests: nuwrap's own host, or Nuclio's processor", "nuwrap, nuclio; nuwrap by default", "serve"
+    )
     workers: Annotated[int, as_launch("workers")] | None = _limit("workers", "serve")
     concurrency: Annotated[int, as_launch("concurrency")] | None = _limit("concurrency", "serve")
     max_inflight: Annotated[int, as_launch("max_inflight")] | None = _limit("max_inflight", "serve")

@@ -29,6 +29,12 @@ _FUNCTION = (
 _PORT = click.IntRange(0, 65535)
 _COUNT = click.IntRange(min=1)
 _SERVICE = (
+    click.option(
+        "--host",
+        type=click.Choice(["nuwrap", "nuclio"]),
+        help="Who takes the requests: nuwrap itself, by default, or Nuclio's processor: $NUWRAP_PROCESSOR, else "
+        "`processor` on PATH.",
+    ),
     click.option("--port", type=_PORT, metavar="N", help="The service's port, 8080 by default; 0 takes any free one."),
     click.option(
         "--admin-port", type=_PORT, metavar="N", help="The port of /ready, /metrics and /docs, 8082 by default; 0: any."

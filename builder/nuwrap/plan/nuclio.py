@@ -1,0 +1,155 @@
+"""From a launch document to what Nuclio reads: the processor's two files, and the function as nuctl deploys it.
+
+Keys are those of nuclio/nuclio: pkg/functionconfig/types.go, pkg/platformconfig/types.go. Imports no model: a run's
+supervisor, which has no third-party module, gets here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nuwrap_runtime.launch import Launch
+
+API, KIND = "nuclio.io/v1beta1", "NuclioFunction"
+LAUNCH_NAME = "launch.json"
+INLINE_BYTES = 96 * 1024  # one environment string ends at 128 KiB (linux/binfmts.h: MAX_ARG_STRLEN)
+IMAGE_TREE = "/opt/nuwrap"
+SCRIPT = f"{IMAGE_TREE}/worker/nuwrap_runtime/worker/nuclio_wrapper.py"
+LAUNCH_FOLDER, SECRETS_FOLDER = "/etc/nuwrap/launch", "/etc/nuwrap/secrets"
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only read
+NAME_CHARACTERS = 63  # of a Kubernetes name that is a DNS label
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A function as Nuclio's own tools take it. `secrets` are the Kubernetes Secrets that it names, each with its keys.
+
+    `embedded` is true when the launch document stands in it, and not in one of these Secrets.
+    """
+
+    document: Mapping[str, Any]
+    embedded: bool
+    secrets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def plan_processor(launch: Launch, python_version: str) -> dict[str, Any]:
+    """Return `processor.yaml`: one HTTP trigger at the launch's address. `python_version` is a minor one, `3.11`.
+
+    The processor only carries the handler along: the launch document's, with all that it says, is the worker's.
+    """
+    return {
+        "metadata": {"name": resource_name(launch.function), "namespace": "default"},
+        "spec": {
+            "runtime": f"python:{python_version}",
+            "handler": _handler(launch),
+            "triggers": {
+                "http": {
+                    **_http_trigger(launch),
+                    "url": _join(launch.serve.address, launch.serve.port),
+                    "workerTerminationTimeout": _duration(launch.grace_s),
+                }
+            },
+            **_event_timeout(launch),
+        },
+    }
+
+
+def plan_platform(launch: Launch, *, level: str = "info", encoding: str = "console") -> dict[str, Any]:
+    """Return `platform.yaml`: health at the launch's second port, no administration, the log on standard output."""
+    sink = [{"level": level, "sink": "out"}]
+    return {
+        "kind": "local",
+        "webAdmin": {"enabled": False},
+        "healthCheck": {"enabled": True, "listenAddress": _join(launch.serve.address, launch.serve.admin_port)},
+        "logger": {
+            "sinks": {"out": {"kind": "stdout", "attributes": {"encoding": encoding}}},
+            "system": sink,
+            "functions": sink,
+        },
+    }
+
+
+def plan_function(
+    launch: Launch, python_version: str, *, description: str = "", environ: Mapping[str, str] | None = None
+) -> Deployment:
+    """Return `function.yaml` for nuctl and the dashboard; how its image is built is the user's to add.
+
+    `environ` are further variables of the function. A launch document of more than 96 KiB is a file in the container,
+    from a Secret. Secrets are there by name.
+    """
+    name = resource_name(launch.function)
+    text = json.dumps(launch.to_document(), ensure_ascii=False)
+    embedded = len(text.encode("utf-8", "surrogatepass")) <= INLINE_BYTES
+    mounts: dict[str, tuple[str, Sequence[str]]] = {}
+    variables = {"NUCLIO_PYTHON_WRAPPER_PATH": SCRIPT, "NUWRAP_LAUNCH": text}
+    if not embedded:
+        variables["NUWRAP_LAUNCH"] = f"@{LAUNCH_FOLDER}/{LAUNCH_NAME}"
+        mounts[f"{name}-launch"] = LAUNCH_FOLDER, (LAUNCH_NAME,)
+    if launch.secrets:
+        variables["NUWRAP_SECRETS"] = SECRETS_FOLDER
+        mounts[f"{name}-secrets"] = SECRETS_FOLDER, launch.secrets
+    spec = {
+        **({"description": description} if description else {}),
+        "runtime": f"python:{python_version}",
+        "handler": _handler(launch),
+        "env": [{"name": key, "value": value} for key, value in {**(environ or {}), **variables}.items()],
+        "triggers": {"http": _http_trigger(launch)},
+        **_event_timeout(launch),
+        **({"volumes": [_volume(secret, path) for secret, (path, _) in mounts.items()]} if mounts else {}),
+    }
+    document = {"apiVersion": API, "kind": KIND, "metadata": {"name": name}, "spec": spec}
+    return Deployment(document, embedded, {secret: keys for secret, (_, keys) in mounts.items()})
+
+
+def embed_code(launch: Launch, code: bytes) -> Launch:
+    """Return the launch with a local file's content in the place of its path: it is `main.py` then.
+
+    A handler or init function that names the file's module names none then, as `main` is the one there is.
+    """
+    module = re.sub(r"^(?:\./)+|\.py$", "", launch.code_src).replace("/", ".")
+    names = {key: getattr(launch, key).removeprefix(f"{module}:") for key in ("handler", "init_function")}
+    return replace(launch, code_src="", base64=base64.b64encode(code).decode("ascii"), **names)
+
+
+def resource_name(text: str) -> str:
+    """Return the nearest name that Kubernetes takes: small letters, digits and `-`, 63 at most."""
+    kept = re.sub(r"[^a-z0-9]+", "-", text.lower())[:NAME_CHARACTERS].strip("-")
+    return kept if kept[:1].isalpha() else f"fn-{kept}"[:NAME_CHARACTERS].rstrip("-")
+
+
+def _handler(launch: Launch) -> str:
+    return launch.handler if ":" in launch.handler else f"main:{launch.handler}"
+
+
+def _http_trigger(launch: Launch) -> dict[str, Any]:
+    return {
+        "kind": "http",
+        "name": "http",
+        "numWorkers": launch.serve.workers,
+        "attributes": {"maxRequestBodySize": launch.serve.max_body_bytes},
+    }
+
+
+def _event_timeout(launch: Launch) -> dict[str, str]:
+    return {} if launch.timeout_s is None else {"eventTimeout": _duration(launch.timeout_s)}
+
+
+def _duration(seconds: float) -> str:
+    """Return the seconds as Go reads a duration."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+
+
+def _join(address: str, port: int) -> str:
+    """Return where a Go program listens; without an address on all of them."""
+    host = "" if address in EVERYWHERE else address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _volume(secret: str, path: str) -> dict[str, Any]:
+    mount = {"name": secret, "mountPath": path, "readOnly": True}
+    return {"volume": {"name": secret, "secret": {"secretName": secret}}, "volumeMount": mount}

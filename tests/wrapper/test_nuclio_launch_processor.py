@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -74,8 +75,13 @@ class Processors:
         )
 
     def ended(self, one: RealProcessor) -> tuple[int, str, dict[str, Any]]:
-        """Return the exit code of a processor that ends by itself, its log, and the pod's message."""
+        """Return the exit code of a processor that ends by itself, its log, and the pod's message.
+
+        The sockets of its workers, which it leaves behind, are removed.
+        """
         code = one.process.wait(DEADLINE_S)
+        for path in {*re.findall(r"/tmp/nuclio-rpc-\w+\.sock", one.log())}:
+            Path(path).unlink()
         return code, one.log(), json.loads(self.termination.read_bytes())
 
 

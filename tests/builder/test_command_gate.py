@@ -171,3 +171,30 @@ def test_a_stop_is_handed_on_once_and_waited_for(sent: str, received: str) -> No
         os.killpg(process.pid, signal.Signals[sent])  # as a terminal does it: to the whole foreground group
         assert line_of(process.stdout) == f"got {received}"
         assert process.wait() == 42
+
+
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda n, f: print("heard", flush=True))
+print("ready", flush=True)
+while True:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("stops", [1, 2])
+def test_a_second_stop_kills_a_program_that_does_not_take_it_otherwise(stops: int) -> None:
+    caller = (
+        "import sys; from nuwrap.command import Command, stream; import os\n"
+        f"command = Command([sys.executable, '-c', {DEAF!r}], dict(os.environ))\n"
+        "sys.exit(stream(command, out=[1], err=[2], is_hard=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", caller], stdout=subprocess.PIPE, text=True) as process:
+        assert line_of(process.stdout) == "ready"
+        process.terminate()
+        assert line_of(process.stdout) == "heard"
+        if stops == 1:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+        process.terminate()
+        assert process.wait() == 143

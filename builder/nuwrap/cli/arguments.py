@@ -120,7 +120,7 @@ def place_run(file: FunctionFile, action: str, options: Options, **more: Any) ->
     """
     ctx = context.current()
     secrets = read_secrets(options.secrets, os.environ, file.function.project, ctx.home)
-    values = make_run_values(action, {**_fields(options), **more}, origin=f"the run of {file.function.name!r}")
+    values = make_run_values(action, {**run_fields(options), **more}, origin=f"the run of {file.function.name!r}")
     ctx.store.add_project(ProjectRecord(file.function.project))
     folder = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else ""
     function = order.record_function(ctx.store, file.function, folder)
@@ -152,7 +152,7 @@ def read_secrets(names: Sequence[str], environ: Mapping[str, str], project: str,
     return found
 
 
-def _fields(options: Options) -> dict[str, Any]:
+def run_fields(options: Options) -> dict[str, Any]:
     """Return the fields of a run that the arguments give. Raises UsageError."""
     timeout_s = options.timeout_s
     if timeout_s is not None and not (timeout_s > 0 and math.isfinite(timeout_s)):

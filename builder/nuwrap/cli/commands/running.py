@@ -1,4 +1,4 @@
-"""`nuwrap run`, `nuwrap serve` and `nuwrap cache`."""
+"""`nuwrap run`, `nuwrap serve`, `nuwrap nuclio` and `nuwrap cache`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 
 from nuwrap.cli.commands import JSON, with_options
 
-# What `run` and `serve` have in common, in the order of --help.
-_FUNCTION = (
+# What all three have in common, then what `run` and `serve` have, in the order of --help.
+_VALUES = (
     click.argument("file", metavar="FILE", type=click.Path()),
     click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the handler."),
     click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=PATH", help="An input: a path or an address."),
@@ -17,10 +17,13 @@ _FUNCTION = (
         "--init-param", "init_params", multiple=True, metavar="NAME=VALUE", help="A parameter of init_function."
     ),
     click.option("--timeout-s", type=float, metavar="N", help="Longest time of one call of the handler, in seconds."),
-    click.option("--python", default="", metavar="PATH", help="The interpreter, instead of the one of python_version."),
     click.option(
         "--env", "envs", multiple=True, metavar="NAME=VALUE", help="A variable of the function's environment."
     ),
+)
+_FUNCTION = (
+    *_VALUES,
+    click.option("--python", default="", metavar="PATH", help="The interpreter, instead of the one of python_version."),
     click.option(
         "--secret", "secrets", multiple=True, metavar="NAME", help="A secret; its value is that variable's, here."
     ),
@@ -114,6 +117,36 @@ def serve(**options: Any) -> int:
     return serve_function(ServeOptions(**options))
 
 
+@click.command(short_help="Write a function's files for Nuclio.")
+@with_options(*_VALUES)
+@click.option("-o", "--output", default="nuclio", metavar="FOLDER", help="Where they go, nuclio/ by default.")
+@click.option(
+    "--secret", "secrets", multiple=True, metavar="NAME", help="A secret, by name: the cluster has its value."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), metavar="N", help="Processes that hold the function, 2 by default."
+)
+@click.option("--max-body-bytes", type=_COUNT, metavar="N", help="Largest body of a request, 64 MiB by default.")
+@click.option("--address", metavar="IP", help="Where processor.yaml listens, 127.0.0.1 by default.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Its port, 8080 by default.")
+@click.option("--admin-port", type=click.IntRange(1, 65535), metavar="N", help="The port of /ready, 8082 by default.")
+@JSON
+def nuclio(**options: Any) -> int:
+    """Write the function of FILE, a YAML file or a folder with a function.yaml, as files that Nuclio reads.
+
+    \b
+    function.yaml    for nuctl and the dashboard; how the image is built is yours to add
+    processor.yaml   for `processor --config`
+    platform.yaml    for `processor --platform-config`
+    launch.json      what nuwrap in the container fetches, installs and calls
+
+    Nothing is fetched, and nothing is overwritten but what nuwrap wrote itself. What to type next is printed.
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    from nuwrap.cli.nuclio import NuclioOptions, write_files
+
+    return write_files(NuclioOptions(**options))
+
+
 @click.group(short_help="Show or clean what is kept for later runs.")
 def cache() -> None:
     """Show or clean what is kept for later runs of this user: sources, environments, nuwrap's own files.
@@ -150,4 +183,4 @@ def clean_cache(*, older_than: float | None, remove_all: bool, dry_run: bool, as
     return clean([*age, *flags], as_json=as_json)
 
 
-COMMANDS: tuple[click.Command, ...] = (run, serve, cache)
+COMMANDS: tuple[click.Command, ...] = (run, serve, nuclio, cache)

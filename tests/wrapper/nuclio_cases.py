@@ -258,12 +258,10 @@ def f(context, event):
     return HANDLERS[event.path.strip("/")](context, event)
 """
 
-ASYNC_CODE = CODE.replace("def f(context", "async def f(context").replace(
-    'HANDLERS[event.path.strip("/")](context, event)', "await settled(HANDLERS[event.path.strip('/')](context, event))"
-)
-ASYNC_CODE += """
-async def settled(value):
+ASYNC_CODE = CODE[: CODE.index("def f(context, event)")] + """
+async def f(context, event):
     await asyncio.sleep(0)
+    value = HANDLERS[event.path.strip("/")](context, event)
     return await value if inspect.iscoroutine(value) else value
 """
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from nuwrap_runtime.worker import binding, replies
+from nuwrap_runtime.worker import binding, protocol, replies
 from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.event import Event
 from nuwrap_runtime.worker.nuclio.events import batch_replies, discarded, make_event, text_of
@@ -30,11 +30,21 @@ class Frame:
 
 
 class Answers:
-    """Lines for values, exceptions and refusals."""
+    """Frames, and lines for values, exceptions and refusals."""
 
-    def __init__(self, application: Application, settings: Settings) -> None:
+    def __init__(self, application: Application, settings: Settings, unpack: Callable[..., Any]) -> None:
         self._application = application
+        self._settings = settings
+        self._unpack = unpack
+        self._errors = None if settings.is_raw else "surrogateescape"
         self.lines = Lines(settings, application.returns)
+
+    def read(self, data: protocol.Data) -> Frame:
+        """Return what a frame holds. Raises whatever one of an event that cannot be read makes of it."""
+        message = self._unpack(
+            data, raw=self._settings.is_raw, unicode_errors=self._errors, strict_map_key=False, timestamp=3
+        )
+        return Frame(message, self._settings)
 
     def of(self, value: Any, frame: Frame) -> bytes:
         """Return the line for what the function returned. Raises what the value itself raises."""

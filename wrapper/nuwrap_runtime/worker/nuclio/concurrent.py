@@ -6,23 +6,27 @@ own `s`; the loop goes on between events, so that what the function has started 
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import inspect
 import os
+import signal
 import socket
+import sys
 import time
 from collections import deque
 from contextvars import ContextVar
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from nuwrap_runtime.worker import protocol
 from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.nuclio.answers import Answers, Frame
 from nuwrap_runtime.worker.nuclio.settings import Settings
-from nuwrap_runtime.worker.nuclio.signals import CONTINUE, DRAIN, TERMINATE
+from nuwrap_runtime.worker.nuclio.signals import CONTINUE, DRAIN, TERMINATE, Signals
 from nuwrap_runtime.worker.nuclio.streaming import JoinedLines, StreamLines
 from nuwrap_runtime.worker.streams import Stream, find_stream
 
+FLUSH_SECONDS = 5.0
 _TICK = 1e-9
 _line: ContextVar[Optional[Line]] = ContextVar("nuwrap_line", default=None)  # of the event whose task it is
 
@@ -38,6 +42,8 @@ class Line(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._transport: Any = None
+        self._pid = os.getpid()
+        self.is_lost = False
 
     @property
     def is_busy(self) -> bool:
@@ -51,6 +57,7 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """See asyncio.Protocol. Nobody waits for what is under way any more."""
+        self.is_lost = True
         self._may_write.set()
         if self._task is not None:
             self._task.cancel()
@@ -69,13 +76,13 @@ class Line(asyncio.Protocol):
         try:
             self._waiting.extend(self._decoder.feed(data))
         except protocol.ProtocolError as exc:
-            self._worker.broke(exc)
+            self._worker.broke(self, exc)
             return
         self._go_on()
 
     def send(self, data: bytes) -> None:
-        """Write whole lines, without waiting."""
-        if self._transport is not None and not self._transport.is_closing():
+        """Write whole lines, without waiting; a child that the function forked writes none."""
+        if self._transport is not None and not self._transport.is_closing() and os.getpid() == self._pid:
             self._transport.write(data)
 
     async def drain(self) -> None:
@@ -96,6 +103,7 @@ class Line(asyncio.Protocol):
         begin = time.perf_counter()
         try:
             line = await self._worker.answer(self, data)
+            self._worker.send_late()
             self.send(line + b'm{"duration": %.9f}\n' % max(time.perf_counter() - begin, _TICK))
         finally:
             self._task = None
@@ -104,49 +112,71 @@ class Line(asyncio.Protocol):
 
 
 class ConcurrentWorker:
-    """An async worker. `control_send` is where records go that belong to no connection."""
+    """An async worker. `log_elsewhere` takes records of no event where the processor makes the connections."""
 
     def __init__(
-        self, application: Application, settings: Settings, unpack: Callable[..., Any], started: bytes
+        self,
+        application: Application,
+        settings: Settings,
+        *,
+        unpack: Callable[..., Any],
+        signals: Signals,
+        log_elsewhere: Callable[[bytes], None],
     ) -> None:
         self._application = application
         self._settings = settings
-        self._unpack = unpack
-        self._started = started
-        self._answers = Answers(application, settings)
+        self._signals = signals
+        self._log_elsewhere = log_elsewhere
+        self._answers = Answers(application, settings, unpack)
         self._pid = os.getpid()
+        self._owner = _thread.get_ident()
+        self._late: deque[tuple[Line, bytes]] = deque()
         self._lines: list[Line] = []
         self._due: list[str] = []
-        self._done: Optional[asyncio.Future[None]] = None
+        self._started = b""
         self._fault: Optional[Exception] = None
-        self._is_discarding = self._is_ending = False
         self._calling_back: Any = None
         self._loop = application.caller.loop
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._is_flushed = asyncio.Event()
 
-    def serve(self, peer: Optional[socket.socket]) -> None:
-        """Answer events until the processor closes its end or asks for ours; without a `peer` listen for it.
+    def serve(self, peer: Optional[socket.socket], started: bytes) -> None:
+        """Say `started` on each connection and answer events, until the processor ends that or asks us to.
 
-        Raises ProtocolError, OSError.
+        Without a `peer` it listens for connections. Raises ProtocolError, OSError.
         """
-        self._loop.run_until_complete(self._serve(peer))
+        self._started = started
+        os.register_at_fork(after_in_child=self._become_child)
+        served = self._loop.create_task(self._serve(peer))
+        while not served.done():
+            try:
+                self._loop.run_until_complete(served)
+            except BaseException as exc:  # SystemExit of a task of the user's ends a loop, not a worker
+                if served.done() or isinstance(exc, OSError):  # of a listener, or of the loop's own descriptors
+                    raise
+                self._application.caller.end_child(exc)
+                self._log(exc)
         if self._fault:
             raise self._fault
 
     async def _serve(self, peer: Optional[socket.socket]) -> None:
-        loop = self._loop
-        self._done = loop.create_future()
-        for number, act in ((TERMINATE, self._terminate), (DRAIN, self._drain), (CONTINUE, self._continue)):
-            loop.add_signal_handler(number, act)
+        self._take_signals()
+        server = None
         if peer is not None:
             peer.setblocking(False)  # noqa: FBT003
-            await loop.create_connection(lambda: Line(self), sock=peer)
-            await self._done
-            return
-        server = await self._listen()
-        try:
-            await self._done
-        finally:
+            await self._loop.create_connection(lambda: Line(self), sock=peer)
+        else:
+            server = await self._listen()
+        await self._done
+        if server is not None:
             server.close()
+        await self._flush()
+
+    def _take_signals(self) -> None:
+        for number, act in ((TERMINATE, self._terminate), (DRAIN, self._drain), (CONTINUE, self._continue)):
+            self._loop.add_signal_handler(number, act)
+        self._due += self._signals.take_due()
+        self.settle()
 
     async def _listen(self) -> Any:
         if self._settings.listener >= 0:
@@ -156,22 +186,61 @@ class ConcurrentWorker:
         host, _, port = self._settings.event.rpartition(":")
         return await self._loop.create_server(lambda: Line(self), host.strip("[]") or "127.0.0.1", int(port))
 
-    def send_log(self, record: bytes) -> None:
-        """Send a record on the connection of the event whose task logs it, else on the first that there is."""
-        line = _line.get() or (self._lines[0] if self._lines else None)
-        if line is not None and os.getpid() == self._pid:
-            self._in_loop(line.send, protocol.encode_line(protocol.LOG, record))
+    async def _flush(self) -> None:
+        """Wait until the processor has taken the last answers."""
+        self._is_flushed = asyncio.Event()
+        for line in self._lines:
+            line.close()
+        if self._lines:
+            try:
+                await asyncio.wait_for(self._is_flushed.wait(), FLUSH_SECONDS)
+            except asyncio.TimeoutError:
+                pass
 
-    def _in_loop(self, act: Callable[..., Any], *arguments: Any) -> None:
-        """Call it in the loop's thread; a thread of the function's own may log too."""
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self._loop:
-            act(*arguments)
+    def send_log(self, record: bytes) -> None:
+        """Send a record on the connection of the event whose task logs it; one of no event where there is a way."""
+        line = _line.get()
+        if os.getpid() != self._pid:
+            if sys.stderr:
+                sys.stderr.write(record.decode("ascii") + "\n")
+        elif line is None and self._settings.is_listening:
+            self._log_elsewhere(record)
+        elif line is not None or self._lines:
+            self._send_soon(line or self._lines[0], protocol.encode_line(protocol.LOG, record))
+
+    def _log(self, exc: BaseException) -> None:
+        from nuwrap_runtime.worker.tracebacks import log_exception
+
+        log_exception(self._application.logger, exc)
+
+    def _send_soon(self, line: Line, data: bytes) -> None:
+        """Send it in the loop's thread; a thread of the function's own may log too."""
+        if _thread.get_ident() == self._owner:
+            line.send(data)
         else:
-            self._loop.call_soon_threadsafe(act, *arguments)
+            self._late.append((line, data))
+            self._loop.call_soon_threadsafe(self.send_late)
+
+    def send_late(self) -> None:
+        """Send what other threads have logged; also before an answer, which may depend on it."""
+        while self._late:
+            line, data = self._late.popleft()
+            line.send(data)
+
+    def _become_child(self) -> None:
+        """Have a child that the function forks end: it must neither answer nor hear its parent's signals.
+
+        What it does until its function returns or waits is its own, as in a sync function.
+        """
+        if os.getppid() == self._pid:
+            signal.set_wakeup_fd(-1)
+            for number in (TERMINATE, DRAIN):
+                signal.signal(number, signal.SIG_DFL)
+            self._loop.call_soon(self._end_child)
+
+    def _end_child(self) -> None:
+        text = "a child that was forked in an async function waits in its parent's event loop; use multiprocessing"
+        self._application.caller.end_child(RuntimeError(text))
 
     def opened(self, line: Line) -> None:
         """Say on a new connection that the worker has started."""
@@ -181,12 +250,18 @@ class ConcurrentWorker:
     def closed(self, line: Line, exc: Optional[Exception]) -> None:
         """End with the only connection; where the processor makes them, another may come."""
         self._lines.remove(line)
+        if not self._lines:
+            self._is_flushed.set()
         if not self._settings.is_listening:
             self._finish(exc if isinstance(exc, OSError) and not isinstance(exc, ConnectionError) else None)
 
-    def broke(self, exc: Exception) -> None:
-        """End with what cannot be followed any further."""
-        self._finish(exc)
+    def broke(self, line: Line, exc: Exception) -> None:
+        """End with what cannot be followed any further: that connection, where the processor makes another."""
+        if self._settings.is_listening:
+            self._application.logger.error(f"a connection ends: {exc}")
+            line.close()
+        else:
+            self._finish(exc)
 
     def end(self) -> None:
         """End from another thread: the processor is gone."""
@@ -194,19 +269,16 @@ class ConcurrentWorker:
 
     def _finish(self, fault: Optional[Exception]) -> None:
         self._fault = self._fault or fault
-        if self._done is not None and not self._done.done():
+        if not self._done.done():
             self._done.set_result(None)
 
     async def answer(self, line: Line, data: protocol.Data) -> bytes:
         """Return the lines that answer a frame, of a stream the last ones."""
-        is_raw = self._settings.is_raw
-        errors = None if is_raw else "surrogateescape"
         try:
-            message = self._unpack(data, raw=is_raw, unicode_errors=errors, strict_map_key=False, timestamp=3)
-            frame = Frame(message, self._settings)
+            frame = self._answers.read(data)
         except Exception as exc:  # noqa: BLE001 - whatever a frame holds
             return self._answers.unreadable(exc)
-        if self._is_discarding:
+        if self._signals.is_discarding:
             return self._answers.discarded(frame)
         try:
             value = await self._value(frame)
@@ -216,8 +288,13 @@ class ConcurrentWorker:
                 return self._answers.of(value, frame)
         except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
             self._application.caller.end_child(exc)
-            return self._answers.failed(exc, frame)
+            return self._failed(exc, line, frame)
         return await self._stream(line, stream, frame)
+
+    def _failed(self, exc: BaseException, line: Line, frame: Frame) -> bytes:
+        if line.is_lost:  # then it was cancelled, and nobody waits
+            return b""
+        return self._answers.failed(exc, frame)
 
     async def _value(self, frame: Frame) -> Any:
         positional, named = self._application.arguments(frame.argument)
@@ -229,19 +306,33 @@ class ConcurrentWorker:
         is_sent = self._settings.takes_streams and frame.events is None
         kind = StreamLines(lines, stream, frame.request, line.send) if is_sent else None
         writer = kind or JoinedLines(lines, stream, frame.request)
+        consume = self._consume_async if stream.is_async else self._consume_sync
         try:
-            if stream.is_async:
-                async for item in stream.values:
-                    writer.item(item)
-                    await line.drain()
-            else:
-                for item in stream.values:
-                    writer.item(item)
-                    await asyncio.sleep(0)
+            await consume(line, stream.values, writer)
             return writer.end()
         except BaseException as exc:  # noqa: BLE001 - as above
-            failed = self._answers.failed(exc, frame)
+            self._application.caller.end_child(exc)
+            failed = self._failed(exc, line, frame)
             return writer.broken() if writer.is_begun else failed
+
+    async def _consume_async(self, line: Line, values: Any, writer: Union[StreamLines, JoinedLines]) -> None:
+        try:
+            async for item in values:
+                self._application.caller.end_child(None)
+                writer.item(item)
+                await line.drain()
+        finally:
+            await values.aclose()
+
+    async def _consume_sync(self, line: Line, values: Any, writer: Union[StreamLines, JoinedLines]) -> None:
+        try:
+            for item in values:
+                self._application.caller.end_child(None)
+                writer.item(item)
+                await line.drain()
+                await asyncio.sleep(0)
+        finally:
+            values.close()
 
     def settle(self) -> None:
         """Call what is due, once no event is under way."""
@@ -257,23 +348,21 @@ class ConcurrentWorker:
                 if inspect.isawaitable(value):
                     await value
             except BaseException as exc:  # noqa: BLE001 - the user's callback may raise anything
-                from nuwrap_runtime.worker.tracebacks import log_exception
-
-                log_exception(self._application.logger, exc)
+                self._log(exc)
             if name == "termination":
                 self._finish(None)
 
     def _terminate(self) -> None:
-        if not self._is_ending:
-            self._is_ending = self._is_discarding = True
+        if not self._signals.is_ending:
+            self._signals.is_ending = self._signals.is_discarding = True
             self._due.append("termination")
             self.settle()
 
     def _drain(self) -> None:
-        if not self._is_discarding:
-            self._is_discarding = True
+        if not self._signals.is_discarding:
+            self._signals.is_discarding = True
             self._due.append("drain")
             self.settle()
 
     def _continue(self) -> None:
-        self._is_discarding = self._is_ending
+        self._signals.is_discarding = self._signals.is_ending

@@ -7,8 +7,8 @@ An exit code of 0 is for an orderly end alone; at any other the processor ends t
 from __future__ import annotations
 
 import _socket
+import _thread
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,14 @@ from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.connection import Connection, connect
 from nuwrap_runtime.worker.context import Logger
 from nuwrap_runtime.worker.nuclio.control import Control
+from nuwrap_runtime.worker.nuclio.group import Group
 from nuwrap_runtime.worker.nuclio.platform import Platform
 from nuwrap_runtime.worker.nuclio.settings import Settings, read_settings
+from nuwrap_runtime.worker.nuclio.signals import Signals
+from nuwrap_runtime.worker.nuclio.watch import Watch
 from nuwrap_runtime.worker.spec import WorkerSpec
 
-LEAVE_SECONDS = 2.0  # for a worker whose processor was killed, and which is in the middle of a call
+LEAVE_SECONDS = 2.0  # for a call under way when the processor is gone, and for threads that do not end
 
 Unpack = Callable[..., Any]
 
@@ -49,65 +52,77 @@ class ProcessorWorker:
 
     def __init__(self, options: Mapping[str, str], environ: Mapping[str, str], spec: WorkerSpec) -> None:
         self.settings = read_settings(options, environ)
-        self._lead_group()
+        self.signals = Signals()
+        self._group = Group(f"{options.get('trigger-name', '')}-{options.get('worker-id', '')}")
+        self._group.lead()
         self.connection, self.control = open_sockets(options, self.settings)
         self._route: Callable[[bytes], None] = self.connection.send_log if self.connection else self._log_by_control
         logger = Logger(self._send_log, self.settings.log_level)
         self.application = Application(spec, options, logger)
         send = self.control.send if self.control else None
         self.application.context.use_platform(Platform(self.settings.kind, self.settings.namespace, send))
+        self._end: Callable[[], None] = lambda: None
 
     def run(self, user_paths: Sequence[str], unpack: Unpack) -> int:
         """Return the exit code: 0 after the processor's end or its wish for ours, else that of the failed phase."""
+        self.signals.install()
+        Watch(self.signals, self.control.socket if self.control else None, self._on_gone).start()
+        try:
+            code = self._run(user_paths, unpack)
+            _thread.start_new_thread(self._leave, (code,))
+            self._close()
+        finally:
+            self._group.end()
+        return code
+
+    def _run(self, user_paths: Sequence[str], unpack: Unpack) -> int:
         application = self.application
         try:
             seconds = life.start(application, application.spec, list(user_paths), is_ours=False)
         except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included
+            if self.signals.is_ending:
+                return 0
             from nuwrap_runtime.worker.nuclio.refusal import tell_refusal
 
             return tell_refusal(application, exc)
         try:
-            self._serve(seconds, unpack)
+            self._serve(life.started_line(seconds), unpack)
         except (OSError, protocol.ProtocolError) as exc:
             return life.lost(exc)
-        finally:
-            self._end_children()
         return 0
 
-    def _serve(self, seconds: dict[str, float], unpack: Unpack) -> None:
+    def _serve(self, started: bytes, unpack: Unpack) -> None:
+        if self.control:
+            self.control.say_ready()
         is_async = kind_of(self.application.function) in ("async", "asyncgen")
         if is_async or self.connection is None:
-            self._serve_concurrently(seconds, unpack)
+            self._serve_concurrently(started, unpack)
             return
         from nuwrap_runtime.worker.nuclio.sync import SyncWorker
 
-        worker = SyncWorker(self.application, self.connection, self.settings, unpack)
-        worker.signals.install()
-        self.connection.send(life.started_line(seconds))
-        self._begin(self._leave)
-        worker.serve()
+        signals = self.signals
+        SyncWorker(self.application, self.connection, self.settings, unpack=unpack, signals=signals).serve(started)
 
-    def _serve_concurrently(self, seconds: dict[str, float], unpack: Unpack) -> None:
+    def _serve_concurrently(self, started: bytes, unpack: Unpack) -> None:
         import socket
 
         from nuwrap_runtime.worker.nuclio.concurrent import ConcurrentWorker
 
         peer = socket.socket(fileno=self.connection.socket.detach()) if self.connection else None
-        worker = ConcurrentWorker(self.application, self.settings, unpack, life.started_line(seconds))
-        self._route = worker.send_log if self.connection else self._log_by_control
+        worker = ConcurrentWorker(
+            self.application, self.settings, unpack=unpack, signals=self.signals, log_elsewhere=self._log_by_control
+        )
+        self._route, self._end = worker.send_log, worker.end
+        worker.serve(peer, started)
 
-        def gone() -> None:
-            worker.end()
-            self._leave()
+    def _close(self) -> None:
+        """End what the function left in its event loop."""
+        try:
+            self.application.caller.close()
+        except BaseException as exc:  # noqa: BLE001 - tasks of the user's may raise anything
+            from nuwrap_runtime.worker.tracebacks import print_traceback
 
-        self._begin(gone)
-        worker.serve(peer)
-
-    def _begin(self, gone: Callable[[], None]) -> None:
-        """Tell the processor what its own wrapper tells, and see it go."""
-        if self.control:
-            self.control.say_ready()
-            self.control.watch(gone)
+            print_traceback(exc)
 
     def _send_log(self, record: bytes) -> None:
         self._route(record)
@@ -119,24 +134,15 @@ class ProcessorWorker:
         if self.control:
             self.control.send({"kind": "log", "attributes": json.loads(record)})
 
-    def _lead_group(self) -> None:
-        """Lead a process group, so that what the function started ends with the worker; a Ctrl-C is the processor's."""
-        try:
-            os.setpgid(0, 0)
-        except OSError:  # a session's leader cannot, and need not
-            pass
-
-    def _leave(self) -> None:
-        """End with all children, when the processor is gone and a call takes long: nobody hears the answer."""
+    def _on_gone(self) -> None:
+        """End with all children, unless the main thread does in time: a call may last, and nobody hears its answer."""
+        self._end()
         time.sleep(LEAVE_SECONDS)
         if sys.stderr:
             print("nuwrap: the processor is gone; the worker ends", file=sys.stderr, flush=True)
-        if os.getpgid(0) == os.getpid():
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
+        self._group.kill(1)
 
-    def _end_children(self) -> None:
-        """End what the function has started and left."""
-        if os.getpgid(0) == os.getpid():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            os.killpg(os.getpid(), signal.SIGTERM)
+    def _leave(self, code: int) -> None:
+        """End, unless the main thread does in time: it waits for threads that the function has started."""
+        time.sleep(LEAVE_SECONDS)
+        os._exit(code)

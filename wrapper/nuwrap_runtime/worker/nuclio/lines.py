@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from nuwrap_runtime.worker import protocol, replies
+from nuwrap_runtime.worker.nuclio import memory
 from nuwrap_runtime.worker.nuclio.settings import Settings
 from nuwrap_runtime.worker.protocol import Reply
 
 FILE_BYTES = 64 * 1024
-FOLDER = "/dev/shm"  # noqa: S108 - names are new ones, O_EXCL
-PREFIX = "nuclio-reply-by-nuwrap-"
 FILE_HEADER, DELETE_HEADER = "X-nuclio-filestream-path", "X-nuclio-filestream-delete-after-send"
 NO_ACK = "x-nuclio-stream-no-ack"
 HEAD, CHUNK, END = b"c", b"b", b"e"
@@ -39,9 +38,10 @@ class Lines:
         self._form = b"r[%b]\n" if settings.takes_lists else b"r%b\n"
         self._most = FILE_BYTES if settings.takes_files else protocol.FRAME_BYTES
         self._number = 0
-        self._prefix = file_prefix()
+        self._prefix = memory.prefix_of("reply")
         if settings.takes_files:
-            sweep(self._prefix)
+            for _, _, path in memory.left_files(self._prefix):
+                memory.remove(path)
 
     def of(self, value: Any, request: str) -> bytes:
         """Return the line for what the function returned. Raises ReplyError."""
@@ -94,9 +94,10 @@ class Lines:
         """Return the path of a new file with the body, "" where there is no room for it."""
         data = replies.encode_text(body) if isinstance(body, str) else body
         self._number += 1
-        path = os.path.join(FOLDER, f"{self._prefix}{os.getpid()}-{self._number}")
+        name = f"{self._prefix}{os.getpid()}-{self._number}"
+        path = os.path.join(memory.FOLDER, name)
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            file = memory.create(name)
         except OSError:
             return ""
         try:
@@ -143,29 +144,3 @@ def _as_go_reads(body: Any) -> Any:
         except UnicodeEncodeError:
             return replies.encode_text(body)
     return body
-
-
-def file_prefix() -> str:
-    """Return how the names of files begin that workers write whose process ids mean the same as ours.
-
-    Containers of a pod may share the folder and not the ids.
-    """
-    try:
-        return f"{PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
-    except OSError:
-        return PREFIX
-
-
-def sweep(prefix: str) -> None:
-    """Remove files of workers that were killed between writing one and its being sent."""
-    try:
-        names = [name for name in os.listdir(FOLDER) if name.startswith(prefix)]
-    except OSError:
-        return
-    for name in names:
-        pid = name[len(prefix) :].partition("-")[0]
-        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.exists("/proc/self"):
-            try:
-                os.unlink(os.path.join(FOLDER, name))
-            except OSError:  # another worker was first, or it is another user's
-                pass

@@ -12,39 +12,54 @@ import signal
 from types import FrameType
 from typing import Any, Callable, Optional
 
+from nuwrap_runtime.worker.calls import Terminated
+
 TERMINATE, DRAIN, CONTINUE = signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT
 
 
 class Signals:
-    """Whether events are taken, and what is due. `call` runs a callback by its name, `end` ends the wait for events."""
+    """Whether events are taken, and what is due: `drain`, `termination`."""
 
-    def __init__(self, call: Callable[[str], None], end: Callable[[], None]) -> None:
-        self._call = call
-        self._end = end
+    def __init__(self) -> None:
+        self._call: Callable[[str], None] = lambda _: None
+        self._end: Callable[[], None] = lambda: None
         self._pid = os.getpid()
         self._due: list[str] = []
-        self.is_busy = False
+        self._is_starting = True
+        self.is_busy = True  # until events are awaited
         self.is_discarding = False
         self.is_ending = False
 
     def install(self) -> None:
-        """Take the signals; to be done before `s` is sent, as each would end the process."""
+        """Take the signals, each of which would end the process; one to terminate raises Terminated until `begin`."""
         signal.signal(TERMINATE, self._terminate)
         signal.signal(DRAIN, self._drain)
         signal.signal(CONTINUE, self._go_on)
 
-    @property
-    def is_due(self) -> bool:
-        """Whether a callback waits to be called."""
-        return bool(self._due)
+    def begin(self, call: Callable[[str], None], end: Callable[[], None]) -> None:
+        """Have callbacks called from now on, by `call` with their name, and the wait for events ended by `end`."""
+        self._call, self._end = call, end
+        self._is_starting = False
+        self.free()
 
-    def settle(self) -> None:
-        """Call what became due during a call."""
-        while self._due:
-            name = self._due.pop(0)
-            self._call(name)
-            if name == "termination":
-                self._end()
+    def take_due(self) -> list[str]:
+        """Return what is due, for who calls it himself."""
+        self._is_starting = False
+        due, self._due = self._due, []
+        return due
+
+    def free(self) -> None:
+        """Call what became due during a call of the function; then a signal's callback is called at once."""
+        while True:
+            while self._due:
+                name = self._due.pop(0)
+                self._call(name)
+                if name == "termination":
+                    self._end()
+            self.is_busy = False
+            if not self._due:  # it may have come between the two lines above
+                return
+            self.is_busy = True
 
     def _terminate(self, _number: int, _frame: Optional[FrameType]) -> None:
         if os.getpid() != self._pid:
@@ -52,9 +67,13 @@ class Signals:
         if not self.is_ending:
             self.is_ending = self.is_discarding = True
             self._become_due("termination")
+            if self._is_starting:
+                raise Terminated(0)
 
     def _drain(self, _number: int, _frame: Optional[FrameType]) -> None:
-        if os.getpid() == self._pid and not self.is_discarding:
+        if os.getpid() != self._pid:
+            os._exit(128 + DRAIN)
+        if not self.is_discarding:
             self.is_discarding = True
             self._become_due("drain")
 
@@ -65,10 +84,7 @@ class Signals:
         self._due.append(name)
         if not self.is_busy:
             self.is_busy = True  # a further signal waits until this callback has ended
-            try:
-                self.settle()
-            finally:
-                self.is_busy = False
+            self.free()
 
 
 def run_callback(call: Callable[..., Any], callback: Optional[Callable[[], Any]]) -> None:

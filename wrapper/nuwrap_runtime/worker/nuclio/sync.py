@@ -22,42 +22,39 @@ class SyncWorker:
     """One connection, from the first event to its end."""
 
     def __init__(
-        self, application: Application, connection: Connection, settings: Settings, unpack: Callable[..., Any]
+        self,
+        application: Application,
+        connection: Connection,
+        settings: Settings,
+        *,
+        unpack: Callable[..., Any],
+        signals: Signals,
     ) -> None:
         self._application = application
         self._connection = connection
         self._settings = settings
-        self._unpack = unpack
-        self._answers = Answers(application, settings)
-        self.signals = Signals(self._call_back, self._end)
+        self._answers = Answers(application, settings, unpack)
+        self._signals = signals
 
-    def serve(self) -> None:
-        """Answer every frame with exactly one reply, until the processor closes its end or asks for ours."""
-        signals, send = self.signals, self._connection.send
+    def serve(self, started: bytes) -> None:
+        """Say `started` and answer every frame with exactly one reply, until the processor ends that or asks us to."""
+        signals, send = self._signals, self._connection.send
+        signals.begin(self._call_back, self._end)
+        send(started)
         for data in self._connection.frames():
             signals.is_busy = True
             begin = time.perf_counter()
             line = self._answer(data)
             send(b'%bm{"duration": %.9f}\n' % (line, max(time.perf_counter() - begin, _TICK)))
-            signals.settle()
-            signals.is_busy = False
-            if signals.is_due:  # it came between the two lines above
-                signals.settle()
+            signals.free()
 
     def _answer(self, data: protocol.Data) -> bytes:
         """Return the answer's lines, of a stream the last ones."""
         try:
-            message = self._unpack(
-                data,
-                raw=self._settings.is_raw,
-                unicode_errors=None if self._settings.is_raw else "surrogateescape",
-                strict_map_key=False,
-                timestamp=3,
-            )
-            frame = Frame(message, self._settings)
+            frame = self._answers.read(data)
         except Exception as exc:  # noqa: BLE001 - whatever a frame holds
             return self._answers.unreadable(exc)
-        if self.signals.is_discarding:
+        if self._signals.is_discarding:
             return self._answers.discarded(frame)
         try:
             value = self._application.call(frame.argument)

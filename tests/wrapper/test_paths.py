@@ -98,8 +98,8 @@ class TestSdk:
         before, file = worker(self.CODE, python=bare_python()).start().answers()
         assert (before, file) == (False, os.path.join(tree, "sdk", "nuclio_sdk", "__init__.py"))
 
-    def test_platform_of_the_context_is_the_sdks(self, worker):
-        code = "def f(context, event):\n    return type(context.platform).__module__\n"
+    def test_platform_of_the_context_calls_functions_as_the_sdks(self, worker):
+        code = "def f(context, event):\n    return context.platform.call_function.__module__\n"
         assert worker(code, python=bare_python()).start().ask().body == "nuclio_sdk.platform"
 
 

@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --custom-compile-command 'make locks'
 LOCKS := wrapper/nuwrap_runtime/host/locks
 
-.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer docs schemas locks clean
+.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer bench-nuclio docs schemas locks clean
 
 demo: $(VENV)/.run
 	@$(PY) examples/demo.py
@@ -32,6 +32,9 @@ bench-service: $(VENV)/.dev .venvs/bench/stamp
 
 bench-transfer: $(VENV)/.dev
 	$(PY) benchmarks/transfer.py
+
+bench-nuclio: $(VENV)/.dev
+	$(PY) benchmarks/nuclio.py
 
 docs: .venvs/docs/stamp
 	.venvs/docs/bin/mkdocs build --strict
@@ -62,7 +65,7 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 
 locks:
 	cd requirements && for name in uv run dev bench docs digitalhub; do ../$(COMPILE) --python-version 3.10 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
-	cd requirements && ../$(COMPILE) --python-version 3.9 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) wrapper.in -o wrapper.txt
+	cd requirements && for name in wrapper nuclio; do ../$(COMPILE) --python-version 3.9 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 	cd $(LOCKS) && for name in host sdk abi; do $(CURDIR)/$(UV) pip compile --quiet --generate-hashes --custom-compile-command 'make locks' --python-version 3.9 --override overrides.txt $(UPGRADE) $$name.in -o $$name.lock || exit 1; done
 
 clean:

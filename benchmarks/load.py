@@ -38,11 +38,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """What one run gave: answers in a second, and the time of half and of 99 % of them in milliseconds."""
+    """What one run gave: answers in a second, the time of half and of 99 % of them in milliseconds, and how many."""
 
     per_second: float
     p50_ms: float
     p99_ms: float
+    count: int = 0
 
 
 def find_wrk() -> str:
@@ -76,4 +77,4 @@ class Wrk:
         if figures["status"] or figures["broken"] or not figures["requests"]:
             raise RuntimeError(f"{address}: not every answer was whole and 2xx: {figures}")
         per_second = figures["requests"] / figures["us"] * 1_000_000
-        return Load(per_second, figures["p50"] / 1000, figures["p99"] / 1000)
+        return Load(per_second, figures["p50"] / 1000, figures["p99"] / 1000, figures["requests"])

@@ -156,8 +156,7 @@ class ScriptedProcessor:
             stdin=subprocess.DEVNULL,
             stdout=self._outputs[0],
             stderr=self._outputs[1],
-            start_new_session=True,
-            **popen,
+            **{"start_new_session": True, **popen},
         )
 
     def __enter__(self) -> ScriptedProcessor:  # noqa: PYI034 - typing has Self from 3.11 on
@@ -357,7 +356,10 @@ def free_port() -> int:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the worker's whole group."""
+    """End the worker's whole group, or itself where it leads none."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            process.kill()
     process.wait()

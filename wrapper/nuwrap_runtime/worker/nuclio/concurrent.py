@@ -167,6 +167,7 @@ class ConcurrentWorker:
             await self._loop.create_connection(lambda: Line(self), sock=peer)
         else:
             server = await self._listen()
+        self.settle()
         await self._done
         if server is not None:
             server.close()
@@ -176,7 +177,6 @@ class ConcurrentWorker:
         for number, act in ((TERMINATE, self._terminate), (DRAIN, self._drain), (CONTINUE, self._continue)):
             self._loop.add_signal_handler(number, act)
         self._due += self._signals.take_due()
-        self.settle()
 
     async def _listen(self) -> Any:
         if self._settings.listener >= 0:

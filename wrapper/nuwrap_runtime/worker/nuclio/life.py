@@ -72,6 +72,7 @@ class ProcessorWorker:
             _thread.start_new_thread(self._leave, (code,))
             self._close()
         finally:
+            self.signals.ignore()
             self._group.end()
         return code
 

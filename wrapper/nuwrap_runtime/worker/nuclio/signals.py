@@ -36,11 +36,15 @@ class Signals:
         signal.signal(DRAIN, self._drain)
         signal.signal(CONTINUE, self._go_on)
 
+    def ignore(self) -> None:
+        """Let none of them disturb the end any more: Python forgets its handlers before it is over."""
+        for number in (TERMINATE, DRAIN):
+            signal.signal(number, signal.SIG_IGN)
+
     def begin(self, call: Callable[[str], None], end: Callable[[], None]) -> None:
-        """Have callbacks called from now on, by `call` with their name, and the wait for events ended by `end`."""
+        """Have callbacks called from the next `free` on, by `call` with their name; `end` ends the wait for events."""
         self._call, self._end = call, end
         self._is_starting = False
-        self.free()
 
     def take_due(self) -> list[str]:
         """Return what is due, for who calls it himself."""

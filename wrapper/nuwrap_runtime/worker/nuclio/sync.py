@@ -41,6 +41,7 @@ class SyncWorker:
         signals, send = self._signals, self._connection.send
         signals.begin(self._call_back, self._end)
         send(started)
+        signals.free()
         for data in self._connection.frames():
             signals.is_busy = True
             begin = time.perf_counter()

@@ -84,15 +84,14 @@ class RealProcessor:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        sockets, workers = self._socket_files(), self.worker_pids()
+        workers = self.worker_pids()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
         for pid in workers:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        for path in sockets:
-            Path(path).unlink()
+        self._remove_sockets()
 
     def ready(self) -> RealProcessor:
         """Wait until the trigger takes events: all workers have started."""
@@ -160,15 +159,10 @@ class RealProcessor:
         with socket.socket() as one:
             return one.connect_ex(self.place) == 0
 
-    def _socket_files(self) -> list[str]:
-        """Return the files that it leaves behind when it is killed."""
-        try:
-            files = list(Path(f"/proc/{self.process.pid}/fd").iterdir())
-            own = {found[1] for one in files if (found := re.match(r"socket:\[(\d+)\]", os.readlink(one)))}
-        except OSError:
-            return []
-        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-        return sorted({line[7] for line in lines if len(line) > 7 and line[6] in own and os.path.exists(line[7])})
+    def _remove_sockets(self) -> None:
+        """Remove what it leaves behind when it is killed; its log names them."""
+        for path in set(re.findall(r"/tmp/nuclio-rpc-\w+\.sock", self.log())):
+            Path(path).unlink(missing_ok=True)
 
 
 def logs_of(answer: Answer) -> list[tuple[str, str]]:

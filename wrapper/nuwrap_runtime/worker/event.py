@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from nuwrap_runtime.worker import fast_json
+
 
 class TriggerInfo:
     """Kind and name of what sent the event."""
@@ -121,6 +123,9 @@ def repeated_fields(event: Event) -> dict[str, list[str]]:
 
 def _parse_json(body: bytes) -> tuple[Any, str]:
     """Return the value, or the bytes and why they are none. No body is no fault."""
+    value = fast_json.loads(body)
+    if value is not fast_json.UNREAD:
+        return value, ""
     try:
         return (json.loads(body) if body else body), ""
     except json.JSONDecodeError as exc:

@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 from nuwrap_runtime.errors import OutputsError
 from nuwrap_runtime.schema import show
-from nuwrap_runtime.worker import files
+from nuwrap_runtime.worker import fast_json, files
 from nuwrap_runtime.worker.protocol import Reply
 
 TEXT, JSON = "text/plain", "application/json"
@@ -267,48 +267,13 @@ def _refuse_objects(value: Any) -> None:
 
 
 def encode_json(value: Any, returns: Returns) -> str:
-    """Return JSON with NaN and the infinities as strings, as nuclio-sdk writes them.
-
-    By the user's own orjson, where he has it, for what it writes as the standard library does. Raises ReplyError.
-    """
-    dumps = _fast or _find_fast()
-    if dumps is not _no_fast:
-        try:
-            data = dumps(value, _plain_or_raise, _FAST_OPTIONS)
-        except Exception:  # noqa: BLE001, S110 - too large a number, a key that is no text, an object: the other knows
-            pass
-        else:
-            if b"null" not in data:  # which it makes of NaN as well
-                return str(data, "utf-8")
-    return _encode_exactly(value, returns)
-
-
-_OPT_PASSTHROUGH_DATACLASS, _OPT_PASSTHROUGH_DATETIME = 1 << 11, 1 << 9  # orjson's
-_FAST_OPTIONS = _OPT_PASSTHROUGH_DATACLASS | _OPT_PASSTHROUGH_DATETIME
-_fast: Any = None
-
-
-def _no_fast(*_args: Any) -> bytes:
-    raise TypeError("there is no orjson")
-
-
-def _find_fast() -> Any:
-    """Return orjson's `dumps` when the user has it, looked for once; importing it costs 5 ms."""
-    global _fast  # noqa: PLW0603 - looked for when the first value is sent, not at a start
-    _fast = _no_fast
-    try:
-        import orjson
-
-        known = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-        if known == _FAST_OPTIONS:
-            _fast = orjson.dumps
-    except Exception:  # noqa: BLE001, S110 - a broken package of the user's: it is not needed
-        pass
-    return _fast
+    """Return JSON with NaN and the infinities as strings, as nuclio-sdk writes them. Raises ReplyError."""
+    text = fast_json.dumps(value, _plain_or_raise)
+    return _encode_exactly(value, returns) if text is None else text
 
 
 def _plain_or_raise(value: Any) -> Any:
-    """Return what JSON has for what orjson does not know. Raises TypeError for what the other encoder knows better."""
+    """Return what JSON has for what orjson does not know. Raises TypeError for what json knows better."""
     plain = None if isinstance(value, (tuple, float)) else _plain(value)
     if plain is None:
         raise TypeError("not plain")

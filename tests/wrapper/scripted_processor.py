@@ -348,6 +348,19 @@ def reply_of(document: Mapping[str, Any]) -> protocol.Reply:
     return protocol.decode_reply(json.dumps({**document, "headers": headers}).encode())
 
 
+def content_of(reply: protocol.Reply) -> bytes:
+    """Return the body as a client gets it; a file that the reply names is deleted then, as the processor does it."""
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    path = headers.get("x-nuclio-filestream-path", "")
+    if not path:
+        return reply.body.encode("utf-8", "surrogateescape") if isinstance(reply.body, str) else reply.body
+    with open(path, "rb") as stream:
+        body = stream.read()
+    if "x-nuclio-filestream-delete-after-send" in headers:
+        os.unlink(path)
+    return body
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.socket() as one:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 from urllib.parse import parse_qsl
 
 import pytest
@@ -28,7 +28,7 @@ from nuclio_cases import (
 )
 from real_processor import RealProcessor, logs_of
 from running_service import Answer, RunningService
-from scripted_processor import ScriptedProcessor
+from scripted_processor import ScriptedProcessor, content_of
 
 from nuwrap_runtime.worker import protocol
 
@@ -52,11 +52,9 @@ def scripted(peer: ScriptedProcessor) -> Host:
             "path": f"/{case.path}",
         }
         reply = peer.ask(**{"body": case.sent, **event, **case.event})
-        content = reply.body.encode("utf-8", "surrogateescape") if isinstance(reply.body, str) else reply.body
         given = {name.lower(): value for name, value in reply.headers.items()}
-        content = file_of(given) or content
         kind = "" if reply.status == 204 else reply.content_type
-        return Seen(reply.status or 200, kind, given, content, pairs(peer.logs()[before:]))
+        return Seen(reply.status or 200, kind, given, content_of(reply), pairs(peer.logs()[before:]))
 
     return ask
 
@@ -64,17 +62,6 @@ def scripted(peer: ScriptedProcessor) -> Host:
 def raw(value: str) -> str:
     """Return a header's text as the processor passes it on: the bytes of the wire."""
     return value.encode("latin-1").decode("utf-8", "surrogateescape")
-
-
-def file_of(headers: dict[str, str]) -> Optional[bytes]:
-    """Return the body that a reply names a file for, which is deleted, as the processor sends it."""
-    path = headers.pop("x-nuclio-filestream-path", "")
-    if not path:
-        return None
-    data = Path(path).read_bytes()
-    if headers.pop("x-nuclio-filestream-delete-after-send", ""):
-        Path(path).unlink()
-    return data
 
 
 def real(processor: RealProcessor) -> Host:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from nuwrap_runtime.worker import binding, protocol, replies
 from nuwrap_runtime.worker.application import Application
 from nuwrap_runtime.worker.event import Event
-from nuwrap_runtime.worker.nuclio.events import batch_replies, discarded, make_event, text_of
-from nuwrap_runtime.worker.nuclio.lines import Lines
+from nuwrap_runtime.worker.nuclio.events import batch_documents, discarded, make_event, text_of
+from nuwrap_runtime.worker.nuclio.lines import NO_ID, Lines
 from nuwrap_runtime.worker.nuclio.settings import Settings
 from nuwrap_runtime.worker.protocol import Reply
 
@@ -21,6 +22,8 @@ class Frame:
     def __init__(self, message: Any, settings: Settings) -> None:
         self.events: Optional[list[Event]] = None
         if type(message) is list:
+            if not message:
+                raise ValueError("a batch of no events")
             self.events = [make_event(one, settings) for one in message]
             self.argument: Any = self.events
             self.request = ""
@@ -50,28 +53,32 @@ class Answers:
         """Return the line for what the function returned. Raises what the value itself raises."""
         if frame.events is None:
             return self.lines.of(value, frame.request)
-        return self.lines.batch(batch_replies(value, frame.events, self.lines.returns))
+        return self.lines.batch(batch_documents(value, frame.events, self.lines, self._log))
 
     def failed(self, exc: BaseException, frame: Frame) -> bytes:
         """Return the line for a call that raised; its traceback is the log's alone."""
-        from nuwrap_runtime.worker.tracebacks import log_exception
-
         if not isinstance(exc, binding.Unprocessable) and not replies.is_answer(exc):
-            log_exception(self._application.logger, exc)
+            self._log(exc)
         if frame.events is None:
             return self.lines.reply(self._reply(exc, frame.request))
-        return self.lines.batch([self._reply(exc, text_of(event.id)) for event in frame.events])
+        return self.lines.batch([self.lines.document(self._reply(exc, text_of(one.id))) for one in frame.events])
 
     def discarded(self, frame: Frame) -> bytes:
         """Return the line for events that this worker does not take."""
         if frame.events is None:
             return self.lines.reply(discarded(frame.request))
-        return self.lines.batch([discarded(text_of(event.id)) for event in frame.events])
+        return self.lines.batch([self.lines.document(discarded(text_of(one.id))) for one in frame.events])
 
     def unreadable(self, exc: BaseException) -> bytes:
         """Return the line for a frame that is no event: each frame has an answer, or all later ones would shift."""
         self._application.logger.error(f"an event could not be answered: {type(exc).__name__}: {exc}")
-        return self.lines.reply(replies.error_reply(500, "the event could not be answered", ""))
+        reply = replies.error_reply(500, "the event could not be answered", "")
+        return self.lines.reply(replace(reply, event_id=NO_ID))
+
+    def _log(self, exc: BaseException) -> None:
+        from nuwrap_runtime.worker.tracebacks import log_exception
+
+        log_exception(self._application.logger, exc)
 
     def _reply(self, exc: BaseException, request: str) -> Reply:
         if isinstance(exc, binding.Unprocessable):

@@ -284,7 +284,9 @@ class ConcurrentWorker:
             value = await self._value(frame)
             self._application.caller.end_child(None)
             stream = find_stream(value)
-            if stream is None:
+            if stream is not None and frame.events is not None and stream.values is value:
+                value, stream = await self._collect(stream), None
+            if stream is None or frame.events is not None:
                 return self._answers.of(value, frame)
         except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
             self._application.caller.end_child(exc)
@@ -301,9 +303,15 @@ class ConcurrentWorker:
         value = self._application.function(*positional, **named)
         return await value if inspect.isawaitable(value) else value
 
+    async def _collect(self, stream: Stream) -> list[Any]:
+        """Return what a batch's function yields: a value for each event, as in a list."""
+        if stream.is_async:
+            return [one async for one in stream.values]
+        return list(stream.values)
+
     async def _stream(self, line: Line, stream: Stream, frame: Frame) -> bytes:
         lines = self._answers.lines
-        is_sent = self._settings.takes_streams and frame.events is None
+        is_sent = self._settings.takes_streams
         kind = StreamLines(lines, stream, frame.request, line.send) if is_sent else None
         writer = kind or JoinedLines(lines, stream, frame.request)
         consume = self._consume_async if stream.is_async else self._consume_sync

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Callable, Union
 
 from nuwrap_runtime.worker import replies
 from nuwrap_runtime.worker.event import Event
+from nuwrap_runtime.worker.nuclio.lines import Lines
 from nuwrap_runtime.worker.nuclio.settings import Settings
 from nuwrap_runtime.worker.protocol import Reply
+from nuwrap_runtime.worker.streams import Stream, find_stream
+
+Log = Callable[[BaseException], None]
 
 
 def make_event(message: Any, settings: Settings) -> Event:
@@ -39,31 +44,59 @@ def discarded(request: str) -> Reply:
     return replies.error_reply(503, "this worker takes no events now; send it again", request)
 
 
-def batch_replies(values: Any, events: list[Event], returns: replies.Returns) -> list[Reply]:
-    """Return one reply for each event of a batch.
+def batch_documents(values: Any, events: list[Event], lines: Lines, log: Log) -> list[bytes]:
+    """Return one reply's document for each event of a batch; `log` gets what is wrong with a value.
 
     The function returns a list: Responses that name their event by `event_id`, or one value an event in the events'
     order. Any other value answers them all. An event without an answer gets a 500: its client would wait for ever.
     """
     ids = [text_of(event.id) for event in events]
     if not isinstance(values, list):
-        return [_one(values, request, returns) for request in ids]
-    found = {}
+        reply = _reply(values, lines, log)
+        return [_document(reply, request, lines, log) for request in ids]
+    found: dict[str, bytes] = {}
     for index, value in enumerate(values):
         own = text_of(getattr(value, "event_id", None)) if replies.is_response(value) else ""
         request = own or (ids[index] if len(values) == len(ids) else "")
         if request in ids and request not in found:
-            found[request] = _one(value, request, returns)
+            found[request] = _document(_reply(value, lines, log), request, lines, log)
+    without = [request for request in ids if request not in found]
+    if without:
+        log(replies.ReplyError(_UNANSWERED.format(len(values), len(ids), ", ".join(without))))
     lost = "the function's list has no answer for this event"
-    return [found.get(request) or replies.error_reply(500, lost, request) for request in ids]
+    return [found.get(one) or lines.document(replies.error_reply(500, lost, one)) for one in ids]
 
 
-def _one(value: Any, request: str, returns: replies.Returns) -> Reply:
+_UNANSWERED = (
+    "a list of {} for a batch of {} events; return one value for each, in their order, or Responses whose event_id is "
+    "their event's; without an answer: {}"
+)
+
+
+def _reply(value: Any, lines: Lines, log: Log) -> Union[Reply, Exception]:
+    """Return the reply of one value, or why it cannot be sent, which takes no other event's answer away."""
     try:
-        reply = replies.to_reply(value, request, returns)
-    except Exception as exc:  # noqa: BLE001 - one value that cannot be sent takes no other event's answer away
-        return replies.exception_reply(exc, request)
-    return Reply(reply.body, reply.status, reply.content_type, reply.headers, request)
+        stream = find_stream(value)
+        return replies.to_reply(value, "", lines.returns) if stream is None else _joined(stream)
+    except Exception as exc:  # noqa: BLE001 - the value's own methods may raise anything
+        log(exc)
+        return exc
+
+
+def _document(reply: Union[Reply, Exception], request: str, lines: Lines, log: Log) -> bytes:
+    if isinstance(reply, Reply):
+        try:
+            return lines.document(replace(reply, event_id=request))
+        except Exception as exc:  # noqa: BLE001 - as above
+            log(exc)
+            reply = exc
+    return lines.document(replies.exception_reply(reply, request))
+
+
+def _joined(stream: Stream) -> Reply:
+    if stream.is_async:
+        raise replies.ReplyError("an async generator in a batch's list; return [one async for one in it]")
+    return stream.whole(b"".join(stream.chunk(item) or b"" for item in stream.values))
 
 
 def text_of(value: Any) -> str:

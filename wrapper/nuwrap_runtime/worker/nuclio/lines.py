@@ -12,6 +12,7 @@ import json
 import json.encoder as json_encoder
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 from nuwrap_runtime.worker import protocol, replies
@@ -23,6 +24,7 @@ FILE_BYTES = 64 * 1024
 PLAIN_CHARACTERS = 1024  # of a JSON text; a longer one is read in less time as base64
 FILE_HEADER, DELETE_HEADER = "X-nuclio-filestream-path", "X-nuclio-filestream-delete-after-send"
 NO_ACK = "x-nuclio-stream-no-ack"
+NO_ID = "unknown"  # of an event in a batch: a reply to none at all would end the processor
 HEAD, CHUNK, END = b"c", b"b", b"e"
 
 _ascii: Callable[[str], str] = json_encoder.encode_basestring_ascii
@@ -62,9 +64,13 @@ class Lines:
         """Return the line of a reply."""
         return self._form % self._document(reply, may_be_file=True)
 
-    def batch(self, answers: Sequence[Reply]) -> bytes:
-        """Return the line of replies that the processor tells apart by their `event_id`; never an empty list."""
-        return b"r[%b]\n" % b",".join(self._document(one, may_be_file=True) for one in answers)
+    def document(self, reply: Reply) -> bytes:
+        """Return a reply as part of a batch's line, where the processor tells them apart by `event_id`."""
+        return self._document(reply if reply.event_id else replace(reply, event_id=NO_ID), may_be_file=True)
+
+    def batch(self, documents: Sequence[bytes]) -> bytes:
+        """Return the line of a batch's replies; it is never an empty list."""
+        return b"r[%b]\n" % b",".join(documents)
 
     def head(self, reply: Reply) -> bytes:
         """Return the line that begins a stream with its first chunk."""

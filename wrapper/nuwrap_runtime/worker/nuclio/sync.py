@@ -60,15 +60,23 @@ class SyncWorker:
         try:
             value = self._application.call(frame.argument)
             stream = find_stream(value)
-            if stream is None:
+            if stream is not None and frame.events is not None and stream.values is value:
+                value, stream = self._collect(value), None
+            if stream is None or frame.events is not None:
                 return self._answers.of(value, frame)
         except BaseException as exc:  # noqa: BLE001 - the user's handler may raise anything, SystemExit included
             return self._answers.failed(exc, frame)
         return self._stream(stream, frame)
 
+    def _collect(self, values: Any) -> list[Any]:
+        """Return what a batch's function yields: a value for each event, as in a list."""
+        found: list[Any] = []
+        self._application.caller.consume(values, found.append)
+        return found
+
     def _stream(self, stream: Stream, frame: Frame) -> bytes:
         lines = self._answers.lines
-        is_sent = self._settings.takes_streams and frame.events is None
+        is_sent = self._settings.takes_streams
         kind = StreamLines(lines, stream, frame.request, self._connection.send) if is_sent else None
         writer = kind or JoinedLines(lines, stream, frame.request)
         try:

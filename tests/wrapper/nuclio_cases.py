@@ -258,12 +258,15 @@ def f(context, event):
     return HANDLERS[event.path.strip("/")](context, event)
 """
 
-ASYNC_CODE = CODE[: CODE.index("def f(context, event)")] + """
+ASYNC_CODE = (
+    CODE[: CODE.index("def f(context, event)")]
+    + """
 async def f(context, event):
     await asyncio.sleep(0)
     value = HANDLERS[event.path.strip("/")](context, event)
     return await value if inspect.iscoroutine(value) else value
 """
+)
 
 SCRIPTED, REAL, SERVED = "scripted", "real", "served"
 CONCURRENT = "concurrent"  # besides one of these: the function is async

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Callable
@@ -123,3 +125,39 @@ def bucket(s3: S3Server) -> str:
     s3.make(name)
     s3.reset()
     return name
+
+
+@dataclass(frozen=True)
+class MemoryGroup:
+    """A control group with little memory; who writes his process id to `entrance` is in it."""
+
+    entrance: str
+
+    def join(self) -> None:
+        """Be in it from now on."""
+        Path(self.entrance).write_text(str(os.getpid()))
+
+
+@pytest.fixture
+def memory_group() -> Iterator[MemoryGroup]:
+    """Make a control group of 96 MiB."""
+    old, new = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    parent, limit = (old, "memory.limit_in_bytes") if old.is_dir() else (new, "memory.max")
+    folder = parent / f"nuwrap-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as exc:
+        pytest.skip(f"NOT TESTED: needs the right to make a memory control group: {exc}")
+    if not (folder / limit).exists():
+        folder.rmdir()
+        pytest.skip(f"NOT TESTED: needs the memory controller in {parent}")
+    for name in (limit, "memory.memsw.limit_in_bytes", "memory.swap.max"):
+        if (folder / name).exists():
+            (folder / name).write_text("0" if name == "memory.swap.max" else str(96 << 20))
+    yield MemoryGroup(str(folder / "cgroup.procs"))
+    for _ in range(100):  # a process that was killed leaves it a moment later
+        try:
+            folder.rmdir()
+            break
+        except OSError:
+            time.sleep(0.05)

@@ -183,7 +183,7 @@ class TestExitCodes:
 
     def test_running_out_of_memory_is_137(self, run_job, memory_group):
         code = "def f():\n    kept = []\n    while True: kept.append(bytes(b'x' * (1 << 20)))\n"
-        done = run_job(code, popen={"preexec_fn": memory_group})
+        done = run_job(code, popen={"preexec_fn": memory_group.join})
         assert (done.code, done.failure["signal"]) == (137, "SIGKILL")
         assert "ran out of memory" in done.failure["message"]
 
@@ -216,31 +216,6 @@ class TestFrames:
     def test_error_of_ours_inside_the_users_code_shows_his_line(self, run_job):
         done = run_job("def f(project):\n    return project.get_dataitem('nope')\n")
         assert (done.code, done.failure["frames"][0]["line"]) == (7, 2)
-
-
-@pytest.fixture
-def memory_group():
-    """Make a control group of 96 MiB; return what moves a process into it."""
-    old, new = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
-    parent, limit = (old, "memory.limit_in_bytes") if os.path.isdir(old) else (new, "memory.max")
-    folder = os.path.join(parent, f"nuwrap-test-{os.getpid()}")
-    try:
-        os.mkdir(folder)
-    except OSError as exc:
-        pytest.skip(f"needs the right to make a memory control group: {exc}")
-    if not os.path.exists(os.path.join(folder, limit)):
-        os.rmdir(folder)
-        pytest.skip(f"needs the memory controller in {parent}")
-    for name in (limit, "memory.memsw.limit_in_bytes", "memory.swap.max"):
-        if os.path.exists(os.path.join(folder, name)):
-            write_file(os.path.join(folder, name), "0" if name == "memory.swap.max" else str(96 << 20))
-    yield lambda: write_file(os.path.join(folder, "cgroup.procs"), str(os.getpid()))
-    os.rmdir(folder)
-
-
-def write_file(path, text):
-    with open(path, "w", encoding="ascii") as stream:
-        stream.write(text)
 
 
 SLEEP = """

@@ -202,7 +202,7 @@ class Watched:
             time.sleep(0.01)
         assert os.listdir(self.folder) == []
         os.rmdir(self.folder)
-        assert not [name for name in os.listdir("/dev/shm") if "nuwrap" in name]
+        assert not [name for name in os.listdir("/dev/shm") if name.startswith("nuwrap")]
 
     def processes(self):
         """Return what runs with this service's environment."""
@@ -331,3 +331,17 @@ def test_workers_killed_during_the_stop_are_not_missed(watched):
     assert set(load.stop().values()) <= {200, 502, 503, "broken", "refused"}
     one.executed()
     one.check_is_clean()
+
+
+def test_worker_that_the_kernel_kills_for_its_memory_loses_one_request(service, memory_group):
+    code = (
+        "import os\ndef f(context, event):\n    if event.path == '/grow':\n"
+        f"        open({memory_group.entrance!r}, 'w').write(str(os.getpid()))\n        kept = []\n"
+        "        while True: kept.append(bytes(b'x' * (1 << 20)))\n    return 'ok'\n"
+    )
+    one = service(code, serve={"workers": 2})
+    assert one.ask(request(target="/grow")).status == 502
+    assert [one.ask().body for _ in range(20)] == [b"ok"] * 20
+    one.until(lambda: one.metric("nuwrap_worker_restarts_total") == 1)
+    assert "ran out of memory" in one.stderr()
+    assert one.stop() == 0

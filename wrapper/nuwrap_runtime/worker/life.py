@@ -42,9 +42,9 @@ def run(options: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     user_paths = paths.arrange(spec.root, spec.pythonpath)
     paths.run_sitecustomize(spec.pythonpath or "")
     if "worker-spec" not in options:
-        from nuwrap_runtime.worker.nuclio.life import ProcessorWorker
+        from nuwrap_runtime.worker.nuclio import life
 
-        return ProcessorWorker(options, environ, spec).run(user_paths, unpack)
+        return life.run(options, environ, spec, user_paths, unpack)
     path = options["event-socket-path"]
     link = open_link(path, unpack) if spec.reply_form == native.FORM and spec.mode == "event" else None
     connection = Connection(connect(path)) if link is None else link

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections import deque
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Callable, Optional, Union
 
 from nuwrap_runtime.worker import protocol
@@ -140,10 +140,10 @@ class ConcurrentWorker:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._is_flushed = asyncio.Event()
 
-    def serve(self, peer: Optional[socket.socket], started: bytes) -> None:
+    def serve(self, peer: socket.socket, started: bytes) -> None:
         """Say `started` on each connection and answer events, until the processor ends that or asks us to.
 
-        Without a `peer` it listens for connections. Raises ProtocolError, OSError.
+        `peer` is a connection, or listens for them. Raises ProtocolError, OSError.
         """
         self._started = started
         os.register_at_fork(after_in_child=self._become_child)
@@ -159,14 +159,14 @@ class ConcurrentWorker:
         if self._fault:
             raise self._fault
 
-    async def _serve(self, peer: Optional[socket.socket]) -> None:
+    async def _serve(self, peer: socket.socket) -> None:
         self._take_signals()
+        peer.setblocking(False)  # noqa: FBT003
         server = None
-        if peer is not None:
-            peer.setblocking(False)  # noqa: FBT003
-            await self._loop.create_connection(lambda: Line(self), sock=peer)
+        if self._settings.is_listening:
+            server = await self._loop.create_server(lambda: Line(self), sock=peer)
         else:
-            server = await self._listen()
+            await self._loop.create_connection(lambda: Line(self), sock=peer)
         self.settle()
         await self._done
         if server is not None:
@@ -177,14 +177,6 @@ class ConcurrentWorker:
         for number, act in ((TERMINATE, self._terminate), (DRAIN, self._drain), (CONTINUE, self._continue)):
             self._loop.add_signal_handler(number, act)
         self._due += self._signals.take_due()
-
-    async def _listen(self) -> Any:
-        if self._settings.listener >= 0:
-            os.set_inheritable(self._settings.listener, False)  # noqa: FBT003 - as in life.py
-            listener = socket.socket(fileno=self._settings.listener)
-            return await self._loop.create_server(lambda: Line(self), sock=listener)
-        host, _, port = self._settings.event.rpartition(":")
-        return await self._loop.create_server(lambda: Line(self), host.strip("[]") or "127.0.0.1", int(port))
 
     async def _flush(self) -> None:
         """Wait until the processor has taken the last answers."""
@@ -346,7 +338,7 @@ class ConcurrentWorker:
         """Call what is due, once no event is under way."""
         if self._due and not any(line.is_busy for line in self._lines):
             names, self._due = self._due, []
-            self._calling_back = asyncio.ensure_future(self._call_back(names))
+            self._calling_back = Context().run(self._loop.create_task, self._call_back(names))  # no event's records
 
     async def _call_back(self, names: list[str]) -> None:
         for name in names:

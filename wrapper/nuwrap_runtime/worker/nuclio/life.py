@@ -12,8 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
+from nuwrap_runtime.errors import PlatformError
 from nuwrap_runtime.worker import life, protocol
 from nuwrap_runtime.worker.annotations import kind_of
 from nuwrap_runtime.worker.application import Application
@@ -22,7 +23,7 @@ from nuwrap_runtime.worker.context import Logger
 from nuwrap_runtime.worker.nuclio.control import Control
 from nuwrap_runtime.worker.nuclio.group import Group
 from nuwrap_runtime.worker.nuclio.platform import Platform
-from nuwrap_runtime.worker.nuclio.settings import Settings, read_settings
+from nuwrap_runtime.worker.nuclio.settings import is_address, read_settings
 from nuwrap_runtime.worker.nuclio.signals import Signals
 from nuwrap_runtime.worker.nuclio.watch import Watch
 from nuwrap_runtime.worker.spec import WorkerSpec
@@ -32,19 +33,35 @@ LEAVE_SECONDS = 2.0  # for a call under way when the processor is gone, and for 
 Unpack = Callable[..., Any]
 
 
-def open_sockets(options: Mapping[str, str], settings: Settings) -> tuple[Optional[Connection], Optional[Control]]:
-    """Return the connections to the processor, made or taken over from who has made them (`--event-socket-fd`)."""
-    event = None if settings.is_listening else Connection(_peer(options, "event", settings.event))
-    control = Control(_peer(options, "control", settings.control)) if settings.control else None
-    return event, control
+def run(
+    options: Mapping[str, str], environ: Mapping[str, str], spec: WorkerSpec, user_paths: Sequence[str], unpack: Unpack
+) -> int:
+    """Live one worker's life; return the exit code: 0 after the processor's end or its wish for ours."""
+    try:
+        worker = ProcessorWorker(options, environ, spec)
+    except (OSError, PlatformError) as exc:
+        from nuwrap_runtime.result import Failure
+        from nuwrap_runtime.worker.nuclio.refusal import write_block
+
+        write_block(Failure("platform", type(exc).__name__, str(exc)), PlatformError.exit_code)
+        return PlatformError.exit_code
+    return worker.run(user_paths, unpack)
 
 
-def _peer(options: Mapping[str, str], name: str, path: str) -> _socket.socket:
+def _open(options: Mapping[str, str], name: str, path: str) -> _socket.socket:
+    """Return a socket, made or taken over from who has made it (`--event-socket-fd`). Raises OSError."""
     number = options.get(f"{name}-socket-fd", "")
-    if not number:
+    if number:
+        os.set_inheritable(int(number), False)  # noqa: FBT003 - what the function starts shall not hold it
+        return _socket.socket(fileno=int(number))
+    if not is_address(path):
         return connect(path)
-    os.set_inheritable(int(number), False)  # noqa: FBT003 - what the function starts shall not hold it
-    return _socket.socket(fileno=int(number))
+    from nuwrap_runtime.worker.nuclio.launching import listen
+
+    try:
+        return listen(path)
+    except OSError as exc:
+        raise PlatformError(f"the processor wants to connect at {path!r}, where nobody can listen: {exc}") from exc
 
 
 class ProcessorWorker:
@@ -55,8 +72,10 @@ class ProcessorWorker:
         self.signals = Signals()
         self._group = Group(f"{options.get('trigger-name', '')}-{options.get('worker-id', '')}")
         self._group.lead()
-        self.connection, self.control = open_sockets(options, self.settings)
-        self._route: Callable[[bytes], None] = self.connection.send_log if self.connection else self._log_by_control
+        self.control = Control(_open(options, "control", self.settings.control)) if self.settings.control else None
+        self._event = _open(options, "event", self.settings.event)
+        self._connection = None if self.settings.is_listening else Connection(self._event)
+        self._route: Callable[[bytes], None] = self._connection.send_log if self._connection else self._log_by_control
         logger = Logger(self._send_log, self.settings.log_level)
         self.application = Application(spec, options, logger)
         send = self.control.send if self.control else None
@@ -96,20 +115,20 @@ class ProcessorWorker:
         if self.control:
             self.control.say_ready()
         is_async = kind_of(self.application.function) in ("async", "asyncgen")
-        if is_async or self.connection is None:
+        if is_async or self._connection is None:
             self._serve_concurrently(started, unpack)
             return
         from nuwrap_runtime.worker.nuclio.sync import SyncWorker
 
         signals = self.signals
-        SyncWorker(self.application, self.connection, self.settings, unpack=unpack, signals=signals).serve(started)
+        SyncWorker(self.application, self._connection, self.settings, unpack=unpack, signals=signals).serve(started)
 
     def _serve_concurrently(self, started: bytes, unpack: Unpack) -> None:
         import socket
 
         from nuwrap_runtime.worker.nuclio.concurrent import ConcurrentWorker
 
-        peer = socket.socket(fileno=self.connection.socket.detach()) if self.connection else None
+        peer = socket.socket(fileno=self._event.detach())
         worker = ConcurrentWorker(
             self.application, self.settings, unpack=unpack, signals=self.signals, log_elsewhere=self._log_by_control
         )

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nuwrap_runtime.errors import PlatformError
+
 VERSION = "NUWRAP_NUCLIO_VERSION"  # of the processor, which tells it to nobody: 1.14.1
 STREAMS = "NUWRAP_NUCLIO_STREAMS"
 FILES = "NUWRAP_NUCLIO_FILES"
@@ -41,16 +43,30 @@ class Settings:
     @property
     def is_listening(self) -> bool:
         """Whether the processor connects to us."""
-        return "/" not in self.event and re.fullmatch(r".*:\d+", self.event) is not None
+        return is_address(self.event)
+
+
+def is_address(path: str) -> bool:
+    """Tell whether it is `host:port` and no path of a socket."""
+    return "/" not in path and re.fullmatch(r".*:\d+", path) is not None
 
 
 def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """Return the settings. A version that nobody tells is the oldest one: what it reads, all read."""
+    """Return the settings. A version that nobody tells is the oldest one: what it reads, all read.
+
+    Raises PlatformError where no processor has started us.
+    """
+    event = options.get("event-socket-path") or options.get("socket-path")
+    if not event:
+        raise PlatformError(
+            "--event-socket-path is missing: this script is for a Nuclio processor to start, which is told of it by "
+            "NUCLIO_PYTHON_WRAPPER_PATH; to serve the function without one: nuwrap-host serve"
+        )
     version = _version(environ.get(VERSION, ""))
     is_http = options.get("trigger-kind", "http") == "http"
     level = environ.get(LOG_LEVEL, "").lower()
     return Settings(
-        event=(options.get("event-socket-path") or options["socket-path"]).split(", ")[0],
+        event=event.split(", ")[0],
         control=options.get("control-socket-path", ""),
         listener=int(options.get("event-socket-fd", "-1")),
         is_http=is_http,

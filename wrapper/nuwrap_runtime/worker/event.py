@@ -72,8 +72,10 @@ class Event:
         return next((value for name, value in self.headers.items() if _lower(name) == wanted), None)
 
     def get_field(self, name: str, default: Any = None) -> Any:
-        """Return a query argument's value."""
-        return self.fields.get(name, default)
+        """Return a query argument's value; as bytes where the processor leaves texts undecoded."""
+        if name in self.fields:
+            return self.fields[name]
+        return self.fields.get(name.encode("utf-8", "surrogateescape"), default)  # type: ignore[call-overload]
 
     def to_json(self) -> str:
         """Return the event as nuclio-sdk writes it: bytes as base64, the moment as text."""

@@ -72,7 +72,7 @@ def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Set
         is_http=is_http,
         is_raw="decode-event-strings" not in options,
         takes_lists=version >= _LISTS_SINCE,
-        takes_streams=is_http and (version >= _STREAMS_SINCE or _is_on(environ, STREAMS, default=False)),
+        takes_streams=is_http and _is_on(environ, STREAMS, default=version >= _STREAMS_SINCE),
         takes_files=is_http and _is_on(environ, FILES, default=True),
         kind=options.get("platform-kind", "local"),
         namespace=_text(options.get("namespace", "")),

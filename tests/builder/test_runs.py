@@ -70,6 +70,14 @@ def test_a_job_whose_supervisor_was_killed_can_be_stopped(dh: Any) -> None:
     assert run.stop().state == "STOPPED"
 
 
+def test_a_run_that_is_stopped_while_it_is_being_started_was_stopped(dh: Any) -> None:
+    function = make(dh, SLEEPS)
+    for wait in (0.0, 0.01, 0.02, 0.05, 0.1):
+        run = function.run("job")
+        time.sleep(wait)
+        assert run.stop().state == "STOPPED", (wait, run.status.message)
+
+
 def test_a_run_whose_host_is_killed_ends_and_says_so(dh: Any) -> None:
     run = begun(dh)
     os.kill(processes(run)["host"], signal.SIGKILL)

@@ -25,15 +25,19 @@ READ_BYTES = 64 * 1024
 READY_TIMEOUT_S = 2.0
 STOP_SPARE_S = 15.0  # beyond the grace that a run has
 SHORT_ID = 8
+STOPPED_CODE = 143
 
 
-def refresh(store: Store, home: str, record: RunRecord) -> RunRecord:
-    """Return the run as it is now; one that nobody runs any more has ended."""
+def refresh(store: Store, home: str, record: RunRecord, *, lost_code: int | None = None) -> RunRecord:
+    """Return the run as it is now; one that nobody runs any more has ended.
+
+    `lost_code` is how it ended where its processes went without a word, if that is known.
+    """
     now = store.get_run(record.id) or record
     if now.state in ENDED or alive.is_held(home, record.id):
         return now
     now = store.get_run(record.id) or record  # it may have ended between the two looks
-    return now if now.state in ENDED else collect.finish(store, now, None)
+    return now if now.state in ENDED else collect.finish(store, now, lost_code)
 
 
 def refresh_all(store: Store, home: str, project: str = "") -> None:
@@ -103,7 +107,8 @@ def _ask_to_end(store: Store, home: str, record: RunRecord) -> RunRecord:
     """Send the stop, to the host too where the supervisor dies before it has handed it on; wait for the end."""
     told: set[str] = set()
     for _ in _looks(_grace(record) + STOP_SPARE_S):
-        record = refresh(store, home, record)
+        # A supervisor that was only just being started is ended by the stop before it can say so.
+        record = refresh(store, home, record, lost_code=STOPPED_CODE if told else None)
         if record.state in ENDED:
             break
         role = alive.who_runs(home, record.id)

@@ -85,7 +85,7 @@ class Event:
         if isinstance(self.body, bytes):
             found["body"] = base64.b64encode(self.body).decode("ascii")
         found.update(trigger={"kind": self.trigger.kind, "name": self.trigger.name}, timestamp=str(self.timestamp))
-        return json.dumps(found, default=str)
+        return json.dumps(_texts(found), default=str)
 
     def compile_explicit_ack_message(self) -> dict[str, Any]:
         """Return what tells a stream trigger that this event is done."""
@@ -94,6 +94,15 @@ class Event:
 
     def __repr__(self) -> str:
         return self.to_json()
+
+
+def _texts(value: Any) -> Any:
+    """Return the value with text where the processor has left bytes, as keys too."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_texts(key): _texts(one) for key, one in value.items()}
+    return [_texts(one) for one in value] if isinstance(value, list) else value
 
 
 def _lower(name: Any) -> str:

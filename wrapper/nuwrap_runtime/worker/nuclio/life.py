@@ -23,7 +23,7 @@ from nuwrap_runtime.worker.context import Logger
 from nuwrap_runtime.worker.nuclio.control import Control
 from nuwrap_runtime.worker.nuclio.group import Group
 from nuwrap_runtime.worker.nuclio.platform import Platform
-from nuwrap_runtime.worker.nuclio.settings import is_address, read_settings
+from nuwrap_runtime.worker.nuclio.settings import doubts, is_address, read_settings
 from nuwrap_runtime.worker.nuclio.signals import Signals
 from nuwrap_runtime.worker.nuclio.watch import Watch
 from nuwrap_runtime.worker.spec import WorkerSpec
@@ -69,6 +69,7 @@ class ProcessorWorker:
 
     def __init__(self, options: Mapping[str, str], environ: Mapping[str, str], spec: WorkerSpec) -> None:
         self.settings = read_settings(options, environ)
+        self._doubts = doubts(environ)
         self.signals = Signals()
         self._group = Group(f"{options.get('trigger-name', '')}-{options.get('worker-id', '')}")
         self._group.lead()
@@ -97,6 +98,8 @@ class ProcessorWorker:
 
     def _run(self, user_paths: Sequence[str], unpack: Unpack) -> int:
         application = self.application
+        for text in self._doubts:
+            application.warn(text)
         try:
             seconds = life.start(application, application.spec, list(user_paths), is_ours=False)
         except BaseException as exc:  # noqa: BLE001 - the user's module and init may raise anything, SystemExit included

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.worker.context import LEVELS
 
 VERSION = "NUWRAP_NUCLIO_VERSION"  # of the processor, which tells it to nobody: 1.14.1
 STREAMS = "NUWRAP_NUCLIO_STREAMS"
@@ -22,7 +23,7 @@ class Settings:
     """How the processor at the other end is to be talked to.
 
     `event` and `control` are paths of sockets; `control` is "" of a processor before 1.9. An `event` of `host:port` is
-    an address to listen on (async mode, 1.14.2 and later), `listener` a descriptor that does so already, -1 without.
+    an address to listen on (async mode, 1.14.2 and later).
     `is_http`: events are of its HTTP trigger. `is_raw`: texts of events stay bytes, as it asks for.
     `takes_lists`: a reply may stand in a list, which it decodes in half the time. `takes_streams`: it reads the lines
     `c`, `b`, `e`. `takes_files`: a large body may be a file that it sends and deletes.
@@ -30,7 +31,6 @@ class Settings:
 
     event: str
     control: str = ""
-    listener: int = -1
     is_http: bool = True
     is_raw: bool = False
     takes_lists: bool = False
@@ -64,11 +64,10 @@ def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Set
         )
     version = _version(environ.get(VERSION, ""))
     is_http = options.get("trigger-kind", "http") == "http"
-    level = environ.get(LOG_LEVEL, "").lower()
+    level = environ.get(LOG_LEVEL, "").strip().lower()
     return Settings(
         event=event.split(", ")[0],
         control=options.get("control-socket-path", ""),
-        listener=int(options.get("event-socket-fd", "-1")),
         is_http=is_http,
         is_raw="decode-event-strings" not in options,
         takes_lists=version >= _LISTS_SINCE,
@@ -78,6 +77,21 @@ def read_settings(options: Mapping[str, str], environ: Mapping[str, str]) -> Set
         namespace=_text(options.get("namespace", "")),
         log_level={"warn": "warning"}.get(level, level) or options.get("log-level", "debug").lower(),
     )
+
+
+def doubts(environ: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with the variables, for the log: a worker starts all the same, and sends more, not less."""
+    found = []
+    level, version = environ.get(LOG_LEVEL, "").strip(), environ.get(VERSION, "").strip()
+    levels = sorted({*LEVELS, "warn"})
+    if level and level.lower() not in levels:
+        from nuwrap_runtime.schema import did_you_mean
+
+        near = did_you_mean(level.lower(), levels)
+        found.append(f"{LOG_LEVEL} is {level!r}, which is no level; allowed: {', '.join(levels)}{near}")
+    if version and not _version(version):
+        found.append(f"{VERSION} is {version!r}, which is no version; it is the processor's, such as 1.14.1")
+    return found
 
 
 def _version(text: str) -> tuple[int, ...]:

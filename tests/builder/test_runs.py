@@ -59,8 +59,8 @@ def test_a_job_goes_on_when_its_supervisor_is_killed(dh: Any) -> None:
     run = begun(dh, 1.5)
     os.kill(processes(run)["supervisor"], signal.SIGKILL)
     time.sleep(0.2)
-    assert run.state == "RUNNING"
-    assert run.wait().state == "COMPLETED"
+    assert run.state == "RUNNING", (run.status.message, run.logs())
+    assert run.wait().state == "COMPLETED", (run.status.message, run.logs())
     assert run.results() == {"output_0": "slept"}
 
 

@@ -92,6 +92,10 @@ async def f(context, event):
     if act == "stray":
         asyncio.get_running_loop().call_later(0.01, context.logger.info, "later")
         threading.Thread(target=context.logger.info, args=("thread",)).start()
+    if act == "joined":
+        one = threading.Thread(target=context.logger.info, args=("first",))
+        one.start(); one.join()
+        return "then"
     if act == "forked":
         return await forked(context, event)
     if act == "block":
@@ -144,6 +148,11 @@ class TestOneConnection:
             assert peer.ask(path="/forked").body == "1"
         assert peer.stderr().count("forked in an async function") == 3
         assert peer.count(protocol.REPLY) == 3
+
+    def test_what_a_thread_has_logged_comes_before_the_answer(self, worker: Workers) -> None:
+        peer = worker(CODE).start()
+        assert peer.ask(path="/joined").body == "then"
+        assert b"".join(kind for kind, _ in peer.lines)[:3] == b"slr"
 
     def test_the_end_of_the_socket_cancels_what_nobody_waits_for(self, worker: Workers) -> None:
         peer = worker(CODE).start()

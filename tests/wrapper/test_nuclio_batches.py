@@ -154,6 +154,10 @@ class TestFaults:
         assert ask(peer, "text") == [(200, "for all")] * 3
         assert peer.count(protocol.REPLY) == 4
 
+    @pytest.mark.parametrize("act", ["text", "kinds", "raising", "short"])
+    def test_an_event_without_an_id_is_answered_by_a_name(self, peer: ScriptedProcessor, act: str) -> None:
+        assert set(peer.event.batch(event_of(id="", path=f"/{act}"))) == {"unknown"}
+
     def test_a_single_event_is_none_of_a_batch(self, peer: ScriptedProcessor) -> None:
         peer.send(frame(path="/text"))
         assert peer.event.reply().status == 500

@@ -148,11 +148,16 @@ def test_a_scripted_processor_gets_every_answer_of_the_table(
     assert {line[:1] for kind, line in peer.lines if kind == protocol.REPLY} == {b"[" if version else b"{"}
 
 
-@pytest.mark.parametrize("more", [[], [CONCURRENT]], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("more", "version"),
+    [([], ""), ([], "1.14.1"), ([CONCURRENT], "1.14.1")],
+    ids=["sync-objects", "sync-lists", "async-lists"],
+)
 def test_the_real_processor_gives_every_answer_of_the_table(
-    tree: str, tmp_path: Path, cases: list[Case], more: list[str]
+    tree: str, tmp_path: Path, cases: list[Case], more: list[str], version: str
 ) -> None:
-    with RealProcessor(tree, tmp_path, ASYNC_CODE if more else CODE) as processor:
+    env = {"NUWRAP_NUCLIO_VERSION": version}
+    with RealProcessor(tree, tmp_path, ASYNC_CODE if more else CODE, env=env) as processor:
         wrong = disagreements(real(processor.ready()), cases, REAL, *more)
         assert not wrong, wrong
 

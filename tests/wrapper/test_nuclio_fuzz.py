@@ -30,7 +30,7 @@ PLAIN = Settings(event="/s")
 LISTS = Settings(event="/s", takes_lists=True)
 RAW = Settings(event="/s", is_raw=True)
 
-_any_text = st.text() | st.text(st.characters(categories=["Cs", "L", "Cc", "P"]), max_size=8)
+_any_text = st.text() | st.text(st.sampled_from("a\u00fc\n\x00\u2028\U0001f600\udc80\udcff\udfff"), max_size=8)
 _whole_text = st.text()
 _floats = st.floats(allow_nan=True, allow_infinity=True)
 _scalars = st.none() | st.booleans() | st.integers() | _floats | _any_text

@@ -38,6 +38,9 @@ def f(context, event):
     if act == "large":
         size = int(event.get_field("size"))
         return context.Response(body=(b"%d " % size * size)[:size], content_type="text/css", headers={"X-A": "1"})
+    if act == "own":
+        open("own.txt", "w").write("the function's own file")
+        return context.Response(headers={"X-nuclio-filestream-path": os.path.abspath("own.txt"), "X-A": 2}, body="no")
     if act == "sleep":
         open("asleep", "w").close()
         time.sleep(float(event.get_field("s")))
@@ -159,6 +162,12 @@ def test_large_bodies_come_whole_and_their_files_are_gone(shared: RealProcessor)
         assert is_whole != (answer.header("transfer-encoding") == "chunked")
         assert is_whole == (size <= 65_536)
     shared.until(lambda: not of_workers(shared))
+
+
+def test_a_file_that_the_function_names_is_sent_and_stays(shared: RealProcessor) -> None:
+    answer = shared.call("GET", "/own")
+    assert (answer.body, answer.header("x-a")) == (b"the function's own file", "2")
+    assert (shared.folder / "own.txt").exists()
 
 
 def of_workers(processor: RealProcessor) -> list[str]:

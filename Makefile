@@ -64,8 +64,8 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 locks:
-	cd requirements && for name in uv run dev bench docs digitalhub; do ../$(COMPILE) --python-version 3.10 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
-	cd requirements && for name in wrapper nuclio; do ../$(COMPILE) --python-version 3.9 --override $(CURDIR)/$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in uv run dev bench docs digitalhub; do ../$(COMPILE) --python-version 3.10 --override ../$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in wrapper nuclio; do ../$(COMPILE) --python-version 3.9 --override ../$(LOCKS)/overrides.txt $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 	cd $(LOCKS) && for name in host sdk abi; do $(CURDIR)/$(UV) pip compile --quiet --generate-hashes --custom-compile-command 'make locks' --python-version 3.9 --override overrides.txt $(UPGRADE) $$name.in -o $$name.lock || exit 1; done
 
 clean:

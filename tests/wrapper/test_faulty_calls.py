@@ -80,7 +80,7 @@ def test_a_processor_gets_the_same_and_the_log_has_no_frames(worker: Callable[..
         "what the function returned cannot be sent: a two-tuple is (status, body); 'made' is str, no HTTP status; "
         "write 201, 'made'"
     )
-    assert record["with"] == {}
+    assert list(record["with"]) == ["request_id"]
 
 
 def test_a_body_that_is_no_json_is_a_422_for_named_arguments_and_no_log_record(

@@ -38,6 +38,8 @@ def f(context, event):
     if act == "large":
         size = int(event.get_field("size"))
         return context.Response(body=(b"%d " % size * size)[:size], content_type="text/css", headers={"X-A": "1"})
+    if act == "fail":
+        raise KeyError("why")
     if act == "own":
         open("own.txt", "w").write("the function's own file")
         return context.Response(headers={"X-nuclio-filestream-path": os.path.abspath("own.txt"), "X-A": 2}, body="no")
@@ -168,6 +170,15 @@ def test_a_file_that_the_function_names_is_sent_and_stays(shared: RealProcessor)
     answer = shared.call("GET", "/own")
     assert (answer.body, answer.header("x-a")) == (b"the function's own file", "2")
     assert (shared.folder / "own.txt").exists()
+
+
+def test_every_failure_has_an_id_to_look_for_in_the_log(shared: RealProcessor) -> None:
+    answers = [shared.call("GET", "/fail") for _ in range(4)]
+    assert [one.status for one in answers] == [500] * 4
+    ids = {one.json()["request_id"] for one in answers}
+    assert len(ids) == 4
+    for one in ids:
+        shared.until(lambda one=one: f'"request_id": "{one}"' in shared.log())
 
 
 def of_workers(processor: RealProcessor) -> list[str]:

@@ -291,6 +291,13 @@ def f(context, event):
         assert "raise KeyError('secret')" in peer.logs()[0]["with"]["traceback"]
         assert peer.stderr() == ""
 
+    @pytest.mark.parametrize("kind", ["", "async "], ids=["sync", "async"])
+    def test_a_failure_has_an_id_of_its_own_for_client_and_log(self, worker: Workers, kind: str) -> None:
+        peer = worker(f"{kind}def f(context, event):\n    1 / 0\n").start()
+        told = [json.loads(peer.ask(id=name).body)["request_id"] for name in ("a", "a", "b", "a")]
+        assert told == ["a", "a-2", "b", "a-3"]  # the HTTP trigger's ids are one for each worker
+        assert [one["with"]["request_id"] for one in peer.logs()] == told
+
 
 class TestRefusals:
     @pytest.mark.parametrize(

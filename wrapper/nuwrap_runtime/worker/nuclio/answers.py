@@ -13,6 +13,8 @@ from nuwrap_runtime.worker.nuclio.lines import NO_ID, Lines
 from nuwrap_runtime.worker.nuclio.settings import Settings
 from nuwrap_runtime.worker.protocol import Reply
 
+NAMES = 1000
+
 
 class Frame:
     """What one frame holds: an event, or a batch of them."""
@@ -40,6 +42,7 @@ class Answers:
         self._settings = settings
         self._unpack = unpack
         self._errors = None if settings.is_raw else "surrogateescape"
+        self._failures: dict[str, int] = {}
         self.lines = Lines(settings, application.returns)
 
     def read(self, data: protocol.Data) -> Frame:
@@ -57,11 +60,12 @@ class Answers:
 
     def failed(self, exc: BaseException, frame: Frame) -> bytes:
         """Return the line for a call that raised; its traceback is the log's alone."""
+        ids = [self._name(frame.request)] if frame.events is None else [text_of(one.id) for one in frame.events]
         if not isinstance(exc, binding.Unprocessable) and not replies.is_answer(exc):
-            self._log(exc)
+            self._log(exc, ", ".join(ids))
         if frame.events is None:
-            return self.lines.reply(self._reply(exc, frame.request))
-        return self.lines.batch([self.lines.document(self._reply(exc, text_of(one.id))) for one in frame.events])
+            return self.lines.reply(self._reply(exc, ids[0]))
+        return self.lines.batch([self.lines.document(self._reply(exc, one)) for one in ids])
 
     def discarded(self, frame: Frame) -> bytes:
         """Return the line for events that this worker does not take."""
@@ -75,10 +79,18 @@ class Answers:
         reply = replies.error_reply(500, "the event could not be answered", "")
         return self.lines.reply(replace(reply, event_id=NO_ID))
 
-    def _log(self, exc: BaseException) -> None:
+    def _name(self, request: str) -> str:
+        """Return an id that no other failure has: of the HTTP trigger each worker has one id, for all its events."""
+        if len(self._failures) > NAMES:  # then ids are one for each event
+            self._failures.clear()
+        self._failures[request] = count = self._failures.get(request, 0) + 1
+        return request if count == 1 else f"{request}-{count}"
+
+    def _log(self, exc: BaseException, request: str) -> None:
+        """Log it with the id that the client gets."""
         from nuwrap_runtime.worker.tracebacks import log_exception
 
-        log_exception(self._application.logger, exc)
+        log_exception(self._application.logger.copy().bind(request_id=request), exc)
 
     def _reply(self, exc: BaseException, request: str) -> Reply:
         if isinstance(exc, binding.Unprocessable):

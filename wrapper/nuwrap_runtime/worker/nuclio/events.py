@@ -13,7 +13,7 @@ from nuwrap_runtime.worker.nuclio.settings import Settings
 from nuwrap_runtime.worker.protocol import Reply
 from nuwrap_runtime.worker.streams import Stream, find_stream
 
-Log = Callable[[BaseException], None]
+Log = Callable[[BaseException, str], None]
 
 
 def make_event(message: Any, settings: Settings) -> Event:
@@ -45,41 +45,42 @@ def discarded(request: str) -> Reply:
 
 
 def batch_documents(values: Any, events: list[Event], lines: Lines, log: Log) -> list[bytes]:
-    """Return one reply's document for each event of a batch; `log` gets what is wrong with a value.
+    """Return one reply's document for each event of a batch; `log` gets what is wrong with a value, and whose it is.
 
     The function returns a list: Responses that name their event by `event_id`, or one value an event in the events'
     order. Any other value answers them all. An event without an answer gets a 500: its client would wait for ever.
     """
     ids = [text_of(event.id) for event in events]
     if not isinstance(values, list):
-        reply = _reply(values, lines, log)
+        reply = _reply(values, ", ".join(ids), lines, log)
         return [_document(reply, request, lines, log) for request in ids]
     found: dict[str, bytes] = {}
     for index, value in enumerate(values):
         own = text_of(getattr(value, "event_id", None)) if replies.is_response(value) else ""
         request = own or (ids[index] if len(values) == len(ids) else "")
         if request in ids and request not in found:
-            found[request] = _document(_reply(value, lines, log), request, lines, log)
+            found[request] = _document(_reply(value, request, lines, log), request, lines, log)
     without = [request for request in ids if request not in found]
     if without:
-        log(replies.ReplyError(_UNANSWERED.format(len(values), len(ids), ", ".join(without))))
+        text = _UNANSWERED.format(len(values), len(ids))
+        log(replies.ReplyError(text), ", ".join(without))
     lost = "the function's list has no answer for this event"
     return [found.get(one) or lines.document(replies.error_reply(500, lost, one)) for one in ids]
 
 
 _UNANSWERED = (
     "a list of {} for a batch of {} events; return one value for each, in their order, or Responses whose event_id is "
-    "their event's; without an answer: {}"
+    "their event's"
 )
 
 
-def _reply(value: Any, lines: Lines, log: Log) -> Union[Reply, Exception]:
+def _reply(value: Any, request: str, lines: Lines, log: Log) -> Union[Reply, Exception]:
     """Return the reply of one value, or why it cannot be sent, which takes no other event's answer away."""
     try:
         stream = find_stream(value)
         return replies.to_reply(value, "", lines.returns) if stream is None else _joined(stream)
     except Exception as exc:  # noqa: BLE001 - the value's own methods may raise anything
-        log(exc)
+        log(exc, request)
         return exc
 
 
@@ -88,7 +89,7 @@ def _document(reply: Union[Reply, Exception], request: str, lines: Lines, log: L
         try:
             return lines.document(replace(reply, event_id=request))
         except Exception as exc:  # noqa: BLE001 - as above
-            log(exc)
+            log(exc, request)
             reply = exc
     return lines.document(replies.exception_reply(reply, request))
 

@@ -49,6 +49,10 @@ def processes(run: Any) -> dict[str, int]:
     return found
 
 
+def locks() -> list[Path]:
+    return list((Path(home()) / "running").iterdir())
+
+
 def begun(dh: Any, seconds: float = 60) -> Any:
     run = make(dh, SLEEPS).run("job", parameters={"s": seconds})
     until(lambda: "begun" in run.logs())
@@ -62,12 +66,14 @@ def test_a_job_goes_on_when_its_supervisor_is_killed(dh: Any) -> None:
     assert run.state == "RUNNING", (run.status.message, run.logs())
     assert run.wait().state == "COMPLETED", (run.status.message, run.logs())
     assert run.results() == {"output_0": "slept"}
+    assert locks() == []
 
 
 def test_a_job_whose_supervisor_was_killed_can_be_stopped(dh: Any) -> None:
     run = begun(dh)
     os.kill(processes(run)["supervisor"], signal.SIGKILL)
     assert run.stop().state == "STOPPED"
+    assert locks() == []
 
 
 def test_a_run_that_is_stopped_while_it_is_being_started_was_stopped(dh: Any) -> None:
@@ -98,6 +104,7 @@ def test_a_run_whose_processes_are_all_killed_does_not_run_for_ever(dh: Any) -> 
         in run.wait(log_info=False).status.message
     )
     assert [one.state for one in dh.list_runs("p", states=["RUNNING"])] == []
+    assert locks() == []
 
 
 def test_a_service_ends_with_its_supervisor(dh: Any) -> None:

@@ -60,6 +60,20 @@ def is_held(home: str, run: str) -> bool:
         os.close(looked)
 
 
+def clear(home: str, run: str) -> None:
+    """Remove the file of a run whose processes died before they could; one that somebody holds stays."""
+    try:
+        left = os.open(_path(home, run), _READ)
+    except OSError:
+        return
+    try:
+        if _lock(left, fcntl.LOCK_EX) and os.fstat(left).st_nlink:  # nobody takes it between the look and the removal
+            with suppress(OSError):
+                os.unlink(_path(home, run))
+    finally:
+        os.close(left)
+
+
 def add_process(held: int, role: str, pid: int) -> None:
     """Write a process of the run down: `supervisor` or `host`."""
     os.write(held, f"{role} {pid} {_started(pid)}\n".encode("ascii"))

@@ -37,7 +37,11 @@ def refresh(store: Store, home: str, record: RunRecord, *, lost_code: int | None
     if now.state in ENDED or alive.is_held(home, record.id):
         return now
     now = store.get_run(record.id) or record  # it may have ended between the two looks
-    return now if now.state in ENDED else collect.finish(store, now, lost_code)
+    if now.state in ENDED:
+        return now
+    ended = collect.finish(store, now, lost_code)
+    alive.clear(home, record.id)
+    return ended
 
 
 def refresh_all(store: Store, home: str, project: str = "") -> None:

@@ -44,15 +44,23 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.spec": ("nuwrap.errors", "nuwrap.spec"),
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
     "nuwrap.store": ("nuwrap.errors", "nuwrap.spec", "nuwrap.store"),
-    "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.engines"),
-    "nuwrap.platforms": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.platforms"),
+    "nuwrap.docker": ("nuwrap.errors", "nuwrap.command"),
+    "nuwrap.registry": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.registry"),
+    "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.docker", "nuwrap.engines"),
+    "nuwrap.platforms": (
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.platforms",
+    ),
+    "nuwrap.builds": (
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.registry",
+        "nuwrap.engines", "nuwrap.platforms", "nuwrap.builds",
+    ),
     "nuwrap.runs": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.platforms",
-        "nuwrap.runs",
+        "nuwrap.builds", "nuwrap.runs",
     ),
     "nuwrap.sdk": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.engines",
-        "nuwrap.platforms", "nuwrap.runs", "nuwrap.sdk", "nuwrap.text",
+        "nuwrap.platforms", "nuwrap.builds", "nuwrap.runs", "nuwrap.sdk", "nuwrap.text",
     ),
     "nuwrap.cli": ("nuwrap",),
 }  # fmt: skip

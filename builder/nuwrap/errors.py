@@ -6,6 +6,8 @@ NuwrapError                 the runtime's
 │   ├── SpecError     2     a function file, a function: a ValueError too
 │   └── NotFound      2     a project, a function, a run, an entity that is not in the history: a LookupError too
 └── PlatformError    10     the runtime's
+    ├── BuildError   10     an image that could not be built
+    ├── RegistryError 10    a registry that cannot be reached, or refuses
     ├── ResultError  10     what a run has left behind
     └── StoreError   10     the history's file
 """
@@ -15,9 +17,11 @@ from __future__ import annotations
 from nuwrap_runtime.errors import NuwrapError, PlatformError
 
 __all__ = [
+    "BuildError",
     "NotFound",
     "NuwrapError",
     "PlatformError",
+    "RegistryError",
     "ResultError",
     "RunFailed",
     "SpecError",
@@ -48,6 +52,33 @@ class SpecError(UsageError, ValueError):
 
 class NotFound(UsageError, LookupError):
     """A name or an id that the history does not have; the text names what is alike."""
+
+
+class BuildError(PlatformError):
+    """An image that could not be built.
+
+    `kind` is `auth`, `pull`, `resolution`, `instruction`, `push`, `memory`, `disk`, `timeout`, `stopped`, `engine` or
+    `check` (what was built is not what was planned). The text has the last lines of the log and what helps.
+    """
+
+    phase = "build"
+
+    def __init__(self, message: str, kind: str = "engine") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class RegistryError(PlatformError):
+    """A registry that cannot be reached, refuses, or has not what was asked for.
+
+    `kind` is `auth`, `missing`, `network` or `protocol`.
+    """
+
+    phase = "registry"
+
+    def __init__(self, message: str, kind: str = "network") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ResultError(PlatformError):

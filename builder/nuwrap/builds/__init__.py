@@ -1,1 +1,1 @@
-"""From a function to its image: facts are gathered, the plan is made, an engine carries it out, what came is checked."""
+"""From a function to its image: facts are gathered, a plan made, an engine carries it out, the image is checked."""

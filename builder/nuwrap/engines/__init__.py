@@ -72,6 +72,6 @@ ENGINES: Final[Mapping[str, str]] = {
 def get_engine(name: str) -> Engine:
     """Return the engine of that name. Raises UsageError for one that is in no row."""
     if name not in ENGINES:
-        allowed = ("auto", *ENGINES)
+        allowed = ["auto", *ENGINES]
         raise UsageError(f"engine {name!r} is not known; allowed: {', '.join(allowed)}{did_you_mean(name, allowed)}")
     return cast("Engine", import_module(ENGINES[name]))

@@ -142,7 +142,7 @@ class ContextFile:
 @dataclass(frozen=True)
 class Step:
     """A line of the Dockerfile that an engine carries out. `key` is the input that it stands for: `base`, `runtime`,
-    `instruction 1`, `requirements`, `code` …
+    `instruction 1`, `requirements`, `code`.
     """
 
     key: str

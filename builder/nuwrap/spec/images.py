@@ -1,4 +1,4 @@
-"""nuwrap's own images: what they are called and which there are. The one table: images/build.py, plans, docs read it."""
+"""nuwrap's own images: their names, and which there are. One table for images/build.py, plans and docs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class BuildSettings:
     """What a user has set for all builds; see `nuwrap config`.
 
     `registry` gets what is built (`host/team`, "" for local tags alone), `images_registry` has nuwrap's own images.
-    `allowed_base_images` are patterns as `python:3.*`, none allows every image.
+    `allowed_base_images` are patterns as `python:3.*`, none allows every image. With `install_python` a base of glibc
+    that has no Python gets one.
     """
 
     engine: str = "auto"
@@ -65,6 +66,7 @@ class BuildSettings:
     kaniko_flags: Sequence[str] = ()
     cache_repo: str = ""
     retries: int = 3
+    install_python: bool = False
     user: int = USER
     group: int = GROUP
 

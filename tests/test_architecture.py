@@ -45,6 +45,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
     "nuwrap.store": ("nuwrap.errors", "nuwrap.spec", "nuwrap.store"),
     "nuwrap.docker": ("nuwrap.errors", "nuwrap.command"),
+    "nuwrap.host": ("nuwrap.errors", "nuwrap.command", "nuwrap.platforms"),
     "nuwrap.registry": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.registry"),
     "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.docker", "nuwrap.engines"),
     "nuwrap.platforms": (
@@ -52,7 +53,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "nuwrap.builds": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.registry",
-        "nuwrap.engines", "nuwrap.platforms", "nuwrap.builds",
+        "nuwrap.engines", "nuwrap.host", "nuwrap.platforms", "nuwrap.builds",
     ),
     "nuwrap.runs": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.platforms",

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nuwrap.cli.host import ask_host
 from nuwrap.cli.show import show_rows, size_text
+from nuwrap.cli.terminal import STDERR
+from nuwrap.host import ask_host
 
 KINDS = {"sources": "source", "environments": "environment", "trees": "nuwrap"}
 WHAT_CHARACTERS = 80
@@ -45,7 +46,7 @@ def clean(flags: Sequence[str], *, as_json: bool) -> int:
 
 def _ask(command: Sequence[str], *, as_json: bool) -> tuple[int, Mapping[str, Any]]:
     """Run the host; return its exit code and its answer, which is empty when it was printed or there is none."""
-    answer = ask_host(["cache", *command], os.environ)
+    answer = ask_host(["cache", *command], os.environ, err=(STDERR,))
     if as_json and answer.document:
         print(json.dumps(answer.document, indent=1), flush=True)
         return answer.exit_code, {}

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from nuwrap.cli import programs
-from nuwrap.cli.host import ask_host
 from nuwrap.cli.programs import Finding
 from nuwrap.cli.show import show_rows
+from nuwrap.cli.terminal import STDERR
 from nuwrap.errors import NuwrapError, PlatformError
+from nuwrap.host import ask_host
 from nuwrap.platforms.interpreters import SUPPORTED, find_interpreters
 from nuwrap.store import open_store
 from nuwrap.store.database import FILE_NAME
@@ -40,7 +41,7 @@ def _show(findings: Sequence[Finding], missing: Sequence[str]) -> None:
 
 
 def _find_all() -> Iterator[Finding]:
-    answer = ask_host(["doctor"], os.environ)
+    answer = ask_host(["doctor"], os.environ, err=(STDERR,))
     if not answer.document:
         raise PlatformError("the host cannot tell what this machine has; why, stands above")
     told = answer.document

@@ -56,9 +56,9 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
     if launch.mode == "job" and not launch.output_path:
         launch = replace(launch, output_path=folder)
     try:
-        _write_private(os.path.join(folder, LAUNCH), json.dumps(launch.to_document(), indent=1))
+        write_private(os.path.join(folder, LAUNCH), json.dumps(launch.to_document(), indent=1))
         if job.host == "nuclio":
-            processor.write_config(folder, launch, python.version, _write_private)
+            processor.write_config(folder, launch, python.version, write_private)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -79,19 +79,19 @@ def _attend_processor(placed: Placed, secrets: Mapping[str, str], screen: Screen
     with open(path, encoding="utf-8") as file:
         launch = parse_launch(json.load(file))
     form = ["--json"] if screen.is_json else []
-    with processor.watched(placed, launch, screen, _write_private) as start:
+    with processor.watched(placed, launch, screen, write_private) as start:
         command = ["exec", *form, "--launch", path, "--", *start.command]
         code = _run_host(command, replace(placed, environ=start.environ), secrets, start.screen)
     result = processor.read_end(placed.folder, launch, code)
     if result is None:
         return code
-    _write_private(os.path.join(placed.folder, RESULT), json.dumps(result.to_document(), indent=1))
+    write_private(os.path.join(placed.folder, RESULT), json.dumps(result.to_document(), indent=1))
     return result.exit_code
 
 
 def _run_host(command: Sequence[str], placed: Placed, secrets: Mapping[str, str], screen: Screen) -> int:
     """Run the host to its end and return its exit code; what it prints goes to screen and log."""
-    with _secrets(placed.folder, secrets) as kept, _open_log(placed.folder) as log:
+    with secret_files(placed.folder, secrets) as kept, open_log(placed.folder) as log:
         env = {**placed.environ, "NUWRAP_SECRETS": kept} if kept else placed.environ
         redact = tuple(secrets.values())
         host = Command(host_argv(command), env, cwd=placed.start, redact=redact, keep_open=screen.keep_open)
@@ -146,7 +146,7 @@ def _environment(job: Job, say: Callable[[str], None]) -> dict[str, str]:
 
 
 @contextmanager
-def _secrets(folder: str, values: Mapping[str, str]) -> Iterator[str]:
+def secret_files(folder: str, values: Mapping[str, str]) -> Iterator[str]:
     """Give a folder with one private file for each secret, "" when there is none; it is gone after the body.
 
     It lies in memory where there is such a place, as a nuwrap that is killed cannot remove it.
@@ -157,7 +157,7 @@ def _secrets(folder: str, values: Mapping[str, str]) -> Iterator[str]:
     path = _make_secrets_folder(folder)
     try:
         for name, value in values.items():
-            _write_private(os.path.join(path, name), value)
+            write_private(os.path.join(path, name), value)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -177,7 +177,8 @@ def _make_secrets_folder(folder: str) -> str:
 
 
 @contextmanager
-def _open_log(folder: str) -> Iterator[int]:
+def open_log(folder: str) -> Iterator[int]:
+    """Give the run's log, open for what is printed next. Raises PlatformError."""
     path = os.path.join(folder, LOG)
     try:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -189,7 +190,7 @@ def _open_log(folder: str) -> Iterator[int]:
         os.close(log)
 
 
-def _write_private(path: str, text: str) -> None:
+def write_private(path: str, text: str) -> None:
     """Write a new file for this user alone; none is left when that fails. Raises PlatformError."""
     target = _create(path)
     try:

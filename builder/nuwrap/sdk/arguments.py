@@ -74,3 +74,7 @@ class RunFields(TypedDict, total=False):
     output_path: str | PathLike[str]
     python: str | PathLike[str]
     refresh: bool
+    refresh_code: bool
+    engine: Literal["auto", "docker", "kaniko"]
+    push: bool
+    rebuild: bool

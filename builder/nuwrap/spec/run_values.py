@@ -103,7 +103,9 @@ class TaskValues(Value):
     port: Annotated[int, as_launch("port")] | None = _limit("port", "serve")
     admin_port: Annotated[int, as_launch("admin_port")] | None = _limit("admin_port", "serve")
     address: Annotated[str, as_launch("address")] | None = _limit("address", "serve")
-    timeout_s: Annotated[float, as_launch("timeout_s")] | None = _limit("timeout_s", *_BOTH)
+    timeout_s: Annotated[float, as_launch("timeout_s")] | None = _value(
+        "longest time of one call, or of the build; none by default", range_text(LAUNCH["timeout_s"])
+    )
     grace_s: Annotated[float, as_launch("grace_s")] | None = _limit("grace_s", *_BOTH)
     run_as_user: Uid | None = _value("user id of the process", "a whole number, 1 or more", *_BOTH)
     run_as_group: Uid | None = _value("group id of the process", "a whole number, 1 or more", *_BOTH)
@@ -137,6 +139,16 @@ class RunValues(TaskValues):
         "interpreter to use instead of one of python_version", "a path, or a name on PATH", *_BOTH
     )
     refresh: bool | None = _value("resolve the requirements anew", "true or false", *_BOTH)
+    refresh_code: bool | None = _value("fetch the code though the image has it", "true or false", *_BOTH)
+    engine: Literal["auto", "docker", "kaniko"] | None = _value(
+        "what builds the image; the setting build.engine by default", "auto, docker, kaniko", "build"
+    )
+    push: bool | None = _value(
+        "send the image to its registry; by default where the setting build.registry names one",
+        "true or false",
+        "build",
+    )
+    rebuild: bool | None = _value("build anew, without what is kept of earlier builds", "true or false", "build")
 
     @property
     def gpu(self) -> int:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import io
 import json
 import os
 import stat
 import subprocess
 import sys
-import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from made_packages import make_links, sdist, wheel
 
 from nuwrap_runtime.errors import PlatformError, RequirementsError
 from nuwrap_runtime.host.environments import Environment, locked, open_place
@@ -43,54 +40,11 @@ BOTH = [pytest.param(UV, marks=needs_uv, id="uv"), pytest.param(NO_UV, marks=nee
 by_each_installer = pytest.mark.parametrize("uv", BOTH)
 
 
-def wheel(folder: Path, name: str, version: str, *metadata: str) -> Path:
-    """Write a wheel with one module; `metadata` are further lines, as `Requires-Dist: leaf>=2`."""
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *metadata, ""]),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [f"{path},sha256={_digest(text)},{len(text)}" for path, text in files.items()] + [f"{info}/RECORD,,", ""]
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for one, text in {**files, f"{info}/RECORD": "\n".join(record)}.items():
-            archive.writestr(one, text)
-    return path
-
-
-def _digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-
-
-def sdist(folder: Path, name: str, *backend: str) -> None:
-    """Write a source archive whose build runs the lines of `backend`, then builds a wheel."""
-    made = wheel(folder, name, "1.0")
-    head = "import base64, os, sys\n" + "\n".join(backend)
-    content = base64.b64encode(made.read_bytes())
-    build = f"def build_wheel(folder, *more):\n    name, data = {made.name!r}, {content!r}\n"
-    build += "    open(os.path.join(folder, name), 'wb').write(base64.b64decode(data))\n    return name\n"
-    made.unlink()
-    project = f"[project]\nname = '{name}'\nversion = '1.0'\n"
-    project += "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
-    info = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
-        for path, text in {"pyproject.toml": project, "backend.py": f"{head}\n{build}", "PKG-INFO": info}.items():
-            member = tarfile.TarInfo(f"{name}-1.0/{path}")
-            member.size = len(text.encode())
-            archive.addfile(member, io.BytesIO(text.encode()))
-
-
 @pytest.fixture(scope="session")
 def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages in the place of an index: leaf 1 and 2; twig 0.9 takes any leaf, twig 1 needs leaf 2."""
     folder = tmp_path_factory.mktemp("links")
-    wheel(folder, "leaf", "1.0")
-    wheel(folder, "leaf", "2.0")
-    wheel(folder, "setuptools", "1.0")
-    wheel(folder, "twig", "0.9", "Requires-Dist: leaf")
-    wheel(folder, "twig", "1.0", "Requires-Dist: leaf>=2")
-    wheel(folder, "tree", "1.0", "Provides-Extra: more", "Requires-Dist: leaf>=2; extra == 'more'")
+    make_links(folder)
     return folder
 
 
@@ -115,7 +69,7 @@ def base(tmp_path: Path, links: Path) -> Callable[..., str]:
         (site,) = folder.glob("lib/*/site-packages")
         for path in (*PIP, *(links / f"{one}-py3-none-any.whl" for one in packages)):
             with zipfile.ZipFile(path) as archive:
-                archive.extractall(site)  # noqa: S202 - ours and CPython's
+                archive.extractall(site)
         return str(folder / "bin" / "python")
 
     return make

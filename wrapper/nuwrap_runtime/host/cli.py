@@ -198,6 +198,10 @@ COMMANDS: Mapping[str, tuple[Action, str]] = {
 ACTIONS: Mapping[str, Action] = {name: action for name, (action, _) in COMMANDS.items()}
 PLAIN: Mapping[str, tuple[str, str]] = {
     "store": ("nuwrap_runtime.host.store_command", "copy a file or folder between this machine and a store"),
+    "install": (
+        "nuwrap_runtime.host.install_command",
+        "install requirements into the interpreter on PATH: a build's step",
+    ),
     "cache": ("nuwrap_runtime.host.cache_command", "list what is kept of sources and environments, or clean up"),
     "doctor": ("nuwrap_runtime.host.doctor", "print as JSON what this machine has of what every start needs"),
     "worker": (

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 from nuwrap_runtime.errors import PlatformError, RequirementsError
@@ -40,6 +40,8 @@ class Order:
     """What is to be installed (verbatim lines), for whom, with which settings, until when.
 
     `named` are the packages that the user names, normalised; `direct` maps those given by address to their lines.
+    `pins` are lines of his that hold for whatever is installed, of the packages `pinned`; `options` say where packages
+    are looked for, as both installers take them.
     """
 
     lines: tuple[str, ...]
@@ -55,13 +57,17 @@ class Order:
     work: str
     deadline: float
     say: Callable[[str], None]
+    pins: tuple[str, ...] = ()
+    pinned: frozenset[str] = frozenset()
+    options: tuple[str, ...] = ()
+    can_isolate: bool = True
 
     @property
     def constraints(self) -> dict[str, str]:
         """The packages of the base that stay as they are, name to version."""
         if self.isolated:
             return {}
-        free = TOOLS | self.named
+        free = TOOLS | self.named | self.pinned
         there = {name: one.version for name, one in self.base.distributions.items() if name not in free}
         return {name: version for name, version in there.items() if _is_version(version)}
 
@@ -104,6 +110,14 @@ def open_order(
         remove_tree(work)
 
 
+def bind(order: Order, pins: Sequence[str]) -> Order:
+    """Return the order with lines that hold for whatever is installed; what they name of the base is no more kept."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    return replace(order, pins=tuple(pins), pinned=frozenset(canonicalize_name(Requirement(one).name) for one in pins))
+
+
 def install(order: Order, folder: str) -> str:
     """Make an environment in the empty folder, with all that the order asks for, and return its python.
 
@@ -113,14 +127,14 @@ def install(order: Order, folder: str) -> str:
         order.base, folder, order.environ, isolated=order.isolated, timeout_s=order.left_s
     )
     if order.uv:
-        pins = _resolve_by_uv(order, _make_view(order, python))
+        pins = resolve_by_uv(order, make_view(order, python))
         _install_by_uv(order, python, pins)
     else:
         _install_by_pip(order, python)
     return python
 
 
-def _make_view(order: Order, python: str) -> str:
+def make_view(order: Order, python: str) -> str:
     """Return the python of an environment that shows uv what the base has.
 
     uv looks into one site-packages folder alone: not into the user's own, not into what a `.pth` adds, and never into
@@ -150,15 +164,22 @@ def _link_metadata(path: str, site: str) -> None:
             os.symlink(os.path.join(path, one), os.path.join(site, name, one))
 
 
-def _resolve_by_uv(order: Order, view: str) -> list[str]:
+def resolve_by_uv(order: Order, view: str) -> list[str]:
     """Return what is to be installed beside what the base has, one line a package."""
     order.say(f"resolving {_count(order.lines, 'requirement')}")
-    argv = [order.uv, "pip", "install", "--dry-run", "--python", view, "-r", _write(order, "requirements", order.lines)]
+    argv = [
+        order.uv,
+        "pip",
+        "install",
+        "--dry-run",
+        "--python",
+        view,
+        "-r",
+        write_lines(order, "requirements", order.lines),
+    ]
     argv += [*_constrain(order), *(["--refresh"] if order.refresh else [])]
     argv += [f"--reinstall-package={name}" for name in sorted(order.direct)]
-    done = _run(order, argv)
-    if done.returncode or done.timed_out:
-        raise _failure(order, "do not resolve", done)
+    done = run_installer(order, argv, what="do not resolve")
     planned = [found for found in map(_PLANNED.match, done.log) if found]
     return [_pin(order, found["name"], found["version"], found["address"] or found["url"]) for found in planned]
 
@@ -172,28 +193,26 @@ def _pin(order: Order, name: str, version: str, url: str) -> str:
 def _install_by_uv(order: Order, python: str, pins: Sequence[str]) -> None:
     if not pins:
         return
-    order.say(f"installing {_summary(order, pins)}")
+    order.say(f"installing {summarize(order, pins)}")
     argv = [order.uv, "pip", "install", "--python", python, "--no-deps", "--compile-bytecode"]
-    done = _run(order, [*argv, "-r", _write(order, "pins", pins)])
-    if done.returncode or done.timed_out:
-        raise _failure(order, "do not install", done)
+    run_installer(order, [*argv, "-r", write_lines(order, "pins", pins)])
 
 
 def _install_by_pip(order: Order, python: str) -> None:
     """Install in one step: in this environment pip sees what the base has, and keeps what the constraints name."""
     if order.isolated or "pip" not in order.base.distributions:
         _bring_pip(order, python)
+    for arguments in pip_arguments(order):
+        run_installer(order, [python, "-m", "pip", "install", "--no-warn-script-location", *arguments])
+
+
+def pip_arguments(order: Order) -> Iterator[list[str]]:
+    """Yield what pip is asked to install, one call after the other; says what goes on."""
     order.say(f"installing {_count(order.lines, 'requirement')} with pip")
-    argv = [python, "-m", "pip", "install", "--no-warn-script-location"]
     there = [line for name, line in order.direct.items() if name in order.base.distributions and not order.isolated]
     if there:  # pip takes an installed package of the same version for the one at the address
-        done = _run(order, [*argv, "--force-reinstall", "--no-deps", "-r", _write(order, "direct", there)])
-        if done.returncode or done.timed_out:
-            raise _failure(order, "do not install", done)
-    argv += ["-r", _write(order, "requirements", order.lines)]
-    done = _run(order, [*argv, *_constrain(order)])
-    if done.returncode or done.timed_out:
-        raise _failure(order, "do not install", done)
+        yield ["--force-reinstall", "--no-deps", "-r", write_lines(order, "direct", there)]
+    yield ["-r", write_lines(order, "requirements", order.lines), *_constrain(order)]
 
 
 def _bring_pip(order: Order, python: str) -> None:
@@ -203,6 +222,14 @@ def _bring_pip(order: Order, python: str) -> None:
             f"there is no uv, and python {order.base.executable!r} has neither pip nor ensurepip; "
             "install uv (or name it with NUWRAP_UV) or pip (Debian: python3-pip, python3-venv)"
         )
+
+
+def run_installer(order: Order, argv: Sequence[str], *, what: str = "do not install") -> Completed:
+    """Run uv or pip on what the order offers. Raises RequirementsError with its last lines."""
+    done = _run(order, [*argv, *order.options])
+    if done.returncode or done.timed_out:
+        raise _failure(order, what, done)
+    return done
 
 
 def _run(order: Order, argv: Sequence[str]) -> Completed:
@@ -222,7 +249,7 @@ def _failure(order: Order, what: str, done: Completed) -> RequirementsError:
         what, hint = f"were not installed within {order.seconds:g} s", "limits.seconds allows more time"
     elif kept:
         hint = f"the interpreter's own packages are kept, among them {', '.join(kept)}: name one in requirements to "
-        hint += "change it, or set `isolated: true` to install without them"
+        hint += "change it" + (", or set `isolated: true` to install without them" if order.can_isolate else "")
     elif _UNREACHABLE.search(text):
         hint = "the package index cannot be reached from here: see network.index, network.proxies, network.ca"
     python = f"Python {order.base.version} ({order.base.executable})"
@@ -235,7 +262,7 @@ def _names(text: str, name: str, version: str) -> bool:
     return re.search(pattern, text, re.IGNORECASE) is not None
 
 
-def _write(order: Order, name: str, lines: Iterable[str]) -> str:
+def write_lines(order: Order, name: str, lines: Iterable[str]) -> str:
     """Put the lines into a file of the private folder: an address may hold a password, arguments are for all to see."""
     path = os.path.join(order.work, name + ".txt")
     with open(path, "w", encoding="utf-8") as stream:
@@ -244,8 +271,8 @@ def _write(order: Order, name: str, lines: Iterable[str]) -> str:
 
 
 def _constrain(order: Order) -> list[str]:
-    lines = [f"{name}=={version}" for name, version in order.constraints.items()]
-    return ["-c", _write(order, "constraints", lines)] if lines else []
+    lines = [*(f"{name}=={version}" for name, version in order.constraints.items()), *order.pins]
+    return ["-c", write_lines(order, "constraints", lines)] if lines else []
 
 
 def _is_version(text: str) -> bool:
@@ -262,7 +289,7 @@ def _count(things: Sequence[str], word: str) -> str:
     return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
-def _summary(order: Order, pins: Sequence[str]) -> str:
+def summarize(order: Order, pins: Sequence[str]) -> str:
     """Return the packages as a progress line names them: some that the user asked for, and how many more."""
     asked = [pin for pin in pins if re.split(r"[ =\[]", pin)[0] in order.named]
     shown = [index.hide(pin, order.secrets).replace("==", " ") for pin in asked[:4]]

@@ -215,7 +215,7 @@ def _install(
             python = packages.install(order, folder)
             made = probe(python, "", order.environ)
         requirements = check_requirements(launch.requirements)
-        _check_installed(requirements, made)
+        check_installed(requirements, made)
         for clash in list(find_clashes(base, made))[:5]:
             say(clash)
         environment = Environment(python, lock_lines(requirements, made), installed=True, key=place.key)
@@ -261,13 +261,26 @@ def _is_exact(environment: Environment) -> bool:
     return all("==" in line or re.search(r" @ git\+.*@[0-9a-f]{40}$", line) for line in environment.requirements)
 
 
-def _check_installed(requirements: Sequence[Requirement], made: Interpreter) -> None:
-    """See that every pin of the user's is honoured, whatever the installer says. Raises RequirementsError."""
-    from packaging.utils import canonicalize_name
+def check_installed(requirements: Sequence[Requirement], made: Interpreter) -> None:
+    """See that every pin of the user's is honoured, and all that they need is there, whatever the installer says.
 
-    for one in requirements:
-        found = made.distributions.get(canonicalize_name(one.name))
-        is_met = found and (bool(found.direct) if one.url else _is_in(one, found))
-        if _applies(one, made, ("",)) and not is_met:
+    Raises RequirementsError.
+    """
+    for one, found in _walk(requirements, made):
+        if not (found and (bool(found.direct) if one.url else _is_in(one, found))):
             there = f"{one.name}=={found.version}" if found else "nothing"
             raise RequirementsError(f"requirement {str(one)!r} is not met by what was installed: found {there}")
+
+
+def check_pins(pins: Sequence[Requirement], base: Interpreter, made: Interpreter) -> None:
+    """See that what was installed is within the user's constraints; what was there before may be out of them.
+
+    Raises RequirementsError.
+    """
+    from packaging.utils import canonicalize_name
+
+    for one in pins:
+        name = canonicalize_name(one.name)
+        found = made.distributions.get(name)
+        if found and found != base.distributions.get(name) and _applies(one, made, ("",)) and not _is_in(one, found):
+            raise RequirementsError(f"constraint {str(one)!r} is not met by what was installed: found {found.version}")

@@ -16,12 +16,18 @@ from nuwrap_runtime.host.uv import find_uv
 SECONDS = 600.0
 
 
-def install_locked(lock: str, target: str, version: str, environ: Mapping[str, str]) -> None:
-    """Install what the lock names, wheels for that Python version alone, hashes checked. Raises PlatformError."""
+def install_locked(lock: str, target: str, version: str, environ: Mapping[str, str], *, platform: str = "") -> None:
+    """Install what the lock names, wheels for that Python version alone, hashes checked. Raises PlatformError.
+
+    `platform` is another machine's as uv names it (`aarch64-unknown-linux-gnu`), "" this one's; pip cannot serve then.
+    """
     uv = find_uv(environ)
+    if platform and not uv:
+        raise PlatformError(f"packages for {platform!r} need uv, and there is none; install it: pip install uv")
     common = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", target]
     common += ["--python-version", version, "-r", lock]
     if uv:
+        common += ["--python-platform", platform] if platform else []
         # No hard links into uv's cache: the loader takes files of one inode for one library, so a user's own copy of
         # the same msgpack would get our module, its exceptions and types with it.
         argv = [uv, "pip", "install", "--link-mode", "copy", "--python", sys.executable, *common]

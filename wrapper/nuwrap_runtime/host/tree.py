@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -22,9 +21,6 @@ from nuwrap_runtime.host.cache import cache_folder, planned_folder
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOCKS = os.path.join(PACKAGE, "host", "locks")
 MAKING = ".making-"
-# botocore knows 400 services; this is what S3 needs, and who signs in by a profile, a role or a web identity.
-SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
-PORTALS = ("portal.sso", "oidc")  # what endpoints.json calls the two of sso
 ABIS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 
@@ -101,25 +97,26 @@ def _make(root: str, packages: str, environ: Mapping[str, str]) -> None:
     """Make both folders where they are missing, each in one step. The caller holds the lock."""
     if not os.path.isdir(packages):
         print("nuwrap-host: setting up its own packages, once", file=sys.stderr)
-        with _made_whole(packages) as folder:
-            _install_all(folder, environ)
+        with made_whole(packages) as folder:
+            install_all(folder, environ)
+            for name in ("host", "sdk"):
+                _compile(os.path.join(folder, name))
     if os.path.isdir(root):
         return
-    with _made_whole(root) as folder:
-        _copy_package(folder)
+    with made_whole(root) as folder:
+        copy_package(folder)
+        _compile(os.path.join(folder, "worker"))
         for name in ("host", "sdk", "abi"):  # relative, so that the cache can be moved
             os.symlink(os.path.join(os.pardir, os.path.basename(packages), name), os.path.join(folder, name))
 
 
-def _copy_package(folder: str) -> None:
-    worker = os.path.join(folder, "worker")
+def copy_package(folder: str) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(PACKAGE, os.path.join(worker, "nuwrap_runtime"), ignore=ignored)
-    _compile(worker)
+    shutil.copytree(PACKAGE, os.path.join(folder, "worker", "nuwrap_runtime"), ignore=ignored)
 
 
 @contextmanager
-def _made_whole(folder: str) -> Iterator[str]:
+def made_whole(folder: str) -> Iterator[str]:
     """Give a temporary folder that becomes `folder` in one step at the end, or leaves nothing."""
     temporary = tempfile.mkdtemp(prefix=MAKING, dir=os.path.dirname(folder))
     try:
@@ -129,38 +126,20 @@ def _made_whole(folder: str) -> Iterator[str]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _install_all(folder: str, environ: Mapping[str, str]) -> None:
+def install_all(folder: str, environ: Mapping[str, str], platform: str = "") -> None:
     from nuwrap_runtime.host.installer import install_locked
+    from nuwrap_runtime.host.trimming import trim_tree
 
     for name in ("host", "sdk"):
-        install_locked(os.path.join(LOCKS, f"{name}.lock"), os.path.join(folder, name), ABIS[0], environ)
+        lock = os.path.join(LOCKS, f"{name}.lock")
+        install_locked(lock, os.path.join(folder, name), ABIS[0], environ, platform=platform)
     for version in ABIS:
         target = os.path.join(folder, "abi", "cp" + version.replace(".", ""))
-        install_locked(os.path.join(LOCKS, "abi.lock"), target, version, environ)
+        install_locked(os.path.join(LOCKS, "abi.lock"), target, version, environ, platform=platform)
     pure = os.path.join(folder, "abi", "pure", "msgpack")
     compiled = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     shutil.copytree(os.path.join(target, "msgpack"), pure, ignore=compiled)
-    _cut_services(os.path.join(folder, "host"))
-    for name in ("host", "sdk"):
-        _compile(os.path.join(folder, name))
-
-
-def _cut_services(packages: str) -> None:
-    """Leave of botocore's descriptions of services what is ours: 25 MB fewer in each image, a client 20 ms sooner."""
-    data = os.path.join(packages, "botocore", "data")
-    for entry in list(os.scandir(data)):
-        if entry.is_dir() and entry.name not in SERVICES:
-            shutil.rmtree(entry.path)
-    shutil.rmtree(os.path.join(packages, "boto3", "data"))
-    shutil.rmtree(os.path.join(packages, "boto3", "examples"))
-    path = os.path.join(data, "endpoints.json")
-    with open(path, encoding="utf-8") as stream:
-        endpoints = json.load(stream)
-    for partition in endpoints["partitions"]:
-        ours = {name: one for name, one in partition["services"].items() if name in (*SERVICES, *PORTALS)}
-        partition["services"] = ours
-    with open(path, "w", encoding="utf-8") as stream:
-        json.dump(endpoints, stream, separators=(",", ":"))
+    trim_tree(folder)
 
 
 def _compile(folder: str) -> None:
@@ -169,17 +148,11 @@ def _compile(folder: str) -> None:
     compileall.compile_dir(folder, quiet=2)  # for this interpreter; another one's workers compile for themselves
 
 
-def main(argv: list[str]) -> None:
-    """Make the tree of an image: `python -m nuwrap_runtime.host.tree FOLDER`; any user may read it."""
-    if len(argv) != 1 or os.path.exists(argv[0]):
-        raise PlatformError(f"arguments {argv!r}: name one folder that is not there yet")
-    folder = os.path.abspath(argv[0])
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
-    with _made_whole(folder) as made:
-        os.chmod(made, 0o755)  # noqa: S103 - what an image holds is for every uid
-        _copy_package(made)
-        _install_all(made, os.environ)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from nuwrap_runtime.host.image_tree import main
+
+    try:
+        main(sys.argv[1:])
+    except PlatformError as exc:
+        print(f"nuwrap_runtime.host.tree: {exc}", file=sys.stderr)
+        sys.exit(exc.exit_code)

@@ -14,9 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import IO
 
 from nuwrap.errors import PlatformError
 
@@ -27,6 +28,8 @@ PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-m
 SHORT_BYTES = 64 * 1024  # most that a program run for its answer may print
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 STOPPED_CODE = 143
+TIMEOUT_CODE = 124
+GRACE_SECONDS = 10  # for a program whose time is over to end by itself
 LINE_CHARACTERS = 8  # of a secret of several lines, shorter lines (`{`, `},`) stand in other texts too
 
 
@@ -34,7 +37,7 @@ LINE_CHARACTERS = 8  # of a secret of several lines, shorter lines (`{`, `},`) s
 class Command:
     """A program to run: the whole environment it gets, and the values that must not show in what it prints.
 
-    `keep_open` are descriptors that it gets open, beside its standard streams.
+    `stdin` is the descriptor that it reads, none for an empty input. `keep_open` are others that it gets open.
     """
 
     argv: Sequence[str]
@@ -42,14 +45,16 @@ class Command:
     cwd: str | None = None
     redact: Sequence[str] = field(default=(), repr=False)
     keep_open: Sequence[int] = ()
+    stdin: int | None = None
 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a short program ended, with its standard output."""
+    """How a short program ended, with its standard output as it is; `errors` is its standard error, masked."""
 
     returncode: int
     output: bytes
+    errors: bytes = b""
 
 
 class Mask:
@@ -96,43 +101,48 @@ def hide_environment() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def run(command: Command, *, timeout_s: float) -> Completed:
-    """Run a short program to its end, its standard error dropped; nothing of its process group is left then.
+def run(command: Command, *, timeout_s: float, most_bytes: int = SHORT_BYTES) -> Completed:
+    """Run a short program to its end; nothing of its process group is left then.
 
-    Raises PlatformError when it cannot be started, takes longer than `timeout_s` or prints more than 64 KiB.
+    Of its standard error the first 64 KiB are kept. Raises PlatformError when it cannot be started, takes longer than
+    `timeout_s` or prints more than `most_bytes`.
     """
-    process = _start(command, stderr=subprocess.DEVNULL)
+    process = _start(command)
     try:
-        output = _answer(process, time.monotonic() + timeout_s)
+        output, errors = _answer(process, time.monotonic() + timeout_s, most_bytes)
     except subprocess.TimeoutExpired:
         raise PlatformError(f"cannot run {command.argv[0]!r}: timed out after {timeout_s:g} seconds") from None
     finally:
         _kill_group(process)
-        if process.stdout:
-            process.stdout.close()
-    if len(output) > SHORT_BYTES:
-        raise PlatformError(f"cannot run {command.argv[0]!r}: it prints more than {SHORT_BYTES} bytes")
-    return Completed(process.returncode, output)
+        _close_pipes(process)
+    if len(output) > most_bytes:
+        raise PlatformError(f"cannot run {command.argv[0]!r}: it prints more than {most_bytes} bytes")
+    return Completed(process.returncode, output, Mask(command.redact).feed(errors[:SHORT_BYTES], last=True))
 
 
-def _answer(process: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """Return what the program prints until it ends, and no more than one byte above the bound."""
-    output = b""
+def _answer(process: subprocess.Popen[bytes], deadline: float, most_bytes: int) -> tuple[bytes, bytes]:
+    """Return what the program prints until it ends, of standard output not much more than the bound."""
+    output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
-        if process.stdout:
-            selector.register(process.stdout, selectors.EVENT_READ)
-        while len(output) <= SHORT_BYTES:
+        for pipe, kept in ((process.stdout, output), (process.stderr, errors)):
+            if pipe:
+                selector.register(pipe, selectors.EVENT_READ, kept)
+        while selector.get_map() and len(output) <= most_bytes:
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(process.args, 0)
             ended = process.poll() is not None
             ready = selector.select(0 if ended else POLL_SECONDS)
-            data = os.read(ready[0][0].fd, SHORT_BYTES + 1 - len(output)) if ready else None
-            output += data or b""
-            if data == b"":
-                process.wait(max(0.0, deadline - time.monotonic()))
-            if data == b"" or (ended and not data):
+            for key, _ in ready:
+                data = os.read(key.fd, READ_BYTES)
+                is_full = key.data is errors and len(errors) > SHORT_BYTES
+                key.data.extend(b"" if is_full else data)
+                if not data or (ended and is_full):  # the program's own children may write on without end
+                    selector.unregister(key.fileobj)
+            if ended and not ready:
                 break
-    return output
+    if len(output) <= most_bytes:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    return bytes(output), bytes(errors)
 
 
 def stream(
@@ -141,33 +151,40 @@ def stream(
     out: Sequence[int],
     err: Sequence[int],
     on_start: Callable[[int], None] = lambda _pid: None,
+    on_output: Callable[[bytes], None] = lambda _data: None,
     is_hard: bool = False,
+    timeout_s: float | None = None,
+    stops: Stops | None = None,
 ) -> int:
     """Run a program to its end and return its exit code, 128 + n when signal n ended it.
 
     What it writes goes, masked and as it comes, to the file descriptors `out` and `err`. Each stop that reaches this
     process (Ctrl-C, SIGTERM, a closed terminal) is handed on once and then waited for. The program leads a session
     of its own, so that a terminal's Ctrl-C does not reach it a second time. What its own children write after its end
-    is not waited for. `on_start` gets its process id. With `is_hard` a second stop kills the program and its process
-    group, which is exit code 143. Raises PlatformError when it cannot be started.
+    is not waited for. `on_start` gets its process id, `on_output` each piece of what it writes, masked too. With
+    `is_hard` a second stop kills the program and its process group, which is exit code 143. After `timeout_s` it gets
+    SIGTERM, and 10 seconds later it is killed like that: exit code 124. `stops` are those that the caller has taken
+    over. Raises PlatformError when it cannot be started.
     """
-    with _stops() as stops:
-        stops.is_hard = is_hard
+    deadline = _Deadline(timeout_s)
+    with nullcontext(stops) if stops else take_stops() as taken:
+        taken.is_hard = is_hard
         process = _start(command)
         try:
-            stops.hand_on_to(process)
+            taken.hand_on_to(process)
             on_start(process.pid)
-            _pump_until_stopped(process, stops, command.redact, (out, err))
-            code = process.wait()
+            _pump_until_stopped(process, taken, deadline, _channels(process, command.redact, (out, err), on_output))
+            code = deadline.wait(process)
         except BaseException:  # nothing that we started outlives us
             _kill_group(process)
             raise
         finally:
-            for pipe in (process.stdout, process.stderr):
-                if pipe:
-                    pipe.close()
-    if stops.has_killed:
+            taken.hand_on_to(None)
+            _close_pipes(process)
+    if taken.has_killed:
         return STOPPED_CODE
+    if deadline.is_over:
+        return TIMEOUT_CODE
     return code if code >= 0 else 128 - code
 
 
@@ -179,7 +196,7 @@ def _start(
             list(command.argv),
             env=dict(command.env),
             cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if command.stdin is None else command.stdin,
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
@@ -220,10 +237,12 @@ class _LateStop(Exception):
     """A stop has come after the program's end."""
 
 
-class _Stops:
-    """The stops that came, each sent on once; one from before the program's start is sent when it has started.
+class Stops:
+    """The stops that came, each sent on once to the program that runs; one that came while none ran is sent to the
+    next.
 
-    While `is_pumping`, one from after its end raises _LateStop: a write that nobody takes is left by that alone.
+    `has_come` tells that there was one, `has_killed` that a second one killed the program. While `is_pumping`, one
+    from after the program's end raises _LateStop: a write that nobody takes is left by that alone.
     """
 
     def __init__(self) -> None:
@@ -231,10 +250,12 @@ class _Stops:
         self._early: list[int] = []
         self.is_pumping = False
         self.is_hard = False
+        self.has_come = False
         self.has_killed = False
         self._has_sent = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self.has_come = True
         wanted = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         if self._process:
             self._send(self._process, wanted)
@@ -244,25 +265,25 @@ class _Stops:
         else:
             self._early.append(wanted)
 
-    def hand_on_to(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        for number in self._early:
-            self._send(process, number)
+    def hand_on_to(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Send the stops to this program from now on, None when it is over."""
+        self._process, self._has_sent = process, False
+        while process and self._early:
+            self._send(process, self._early.pop(0))
 
     def _send(self, process: subprocess.Popen[bytes], number: int) -> None:
         """Send the stop on; one that is to be hard, and not the first, is a kill where the program is still there."""
         if self.is_hard and self._has_sent and process.poll() is None:
             self.has_killed = True
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _signal_group(process)
         process.send_signal(number)
         self._has_sent = True
 
 
 @contextmanager
-def _stops() -> Iterator[_Stops]:
+def take_stops() -> Iterator[Stops]:
     """Take the stop signals over for the time of the body; a thread that is not the main one cannot, and does not."""
-    stops, before = _Stops(), {}
+    stops, before = Stops(), {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a shell's background job
@@ -274,48 +295,96 @@ def _stops() -> Iterator[_Stops]:
             signal.signal(number, handler)
 
 
+class _Deadline:
+    """The end of a program's time: it is asked to end then, and killed with its group when it does not."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._at = None if timeout_s is None else time.monotonic() + timeout_s
+        self.is_over = False
+
+    def enforce(self, process: subprocess.Popen[bytes]) -> None:
+        if self._at is None or time.monotonic() < self._at or process.poll() is not None:
+            return
+        if self.is_over:
+            _signal_group(process)
+        process.terminate()
+        self._at = time.monotonic() + GRACE_SECONDS
+        self.is_over = True
+
+    def wait(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for a program that has closed its pipes."""
+        while True:
+            try:
+                return process.wait(None if self._at is None else max(0.0, self._at - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.enforce(process)
+
+
+class _Channel:
+    """One of the program's pipes: its mask, and who gets what comes out of it."""
+
+    def __init__(
+        self, pipe: IO[bytes], secrets: Sequence[str], targets: Sequence[int], on_output: Callable[[bytes], None]
+    ) -> None:
+        self.pipe = pipe
+        self._mask = Mask(secrets)
+        self._targets = list(targets)
+        self._on_output = on_output
+
+    def move(self) -> int:
+        """Pass on what the pipe has and return its length, 0 at its end."""
+        data = os.read(self.pipe.fileno(), READ_BYTES)
+        self._pass_on(self._mask.feed(data))
+        return len(data)
+
+    def flush(self) -> None:
+        self._pass_on(self._mask.feed(b"", last=True))
+
+    def _pass_on(self, data: bytes) -> None:
+        if data:
+            self._on_output(data)
+        _write(self._targets, data)
+
+
+def _channels(
+    process: subprocess.Popen[bytes],
+    secrets: Sequence[str],
+    targets: tuple[Sequence[int], Sequence[int]],
+    on_output: Callable[[bytes], None],
+) -> list[_Channel]:
+    pipes = zip((process.stdout, process.stderr), targets, strict=True)
+    return [_Channel(pipe, secrets, ends, on_output) for pipe, ends in pipes if pipe]
+
+
 def _pump_until_stopped(
-    process: subprocess.Popen[bytes], stops: _Stops, secrets: Sequence[str], targets: tuple[Sequence[int], ...]
+    process: subprocess.Popen[bytes], stops: Stops, deadline: _Deadline, channels: Sequence[_Channel]
 ) -> None:
     try:
         stops.is_pumping = True
-        _pump(process, secrets, *targets)
+        _pump(process, deadline, channels)
         stops.is_pumping = False
     except _LateStop:
         return
 
 
-def _pump(process: subprocess.Popen[bytes], secrets: Sequence[str], out: Sequence[int], err: Sequence[int]) -> None:
+def _pump(process: subprocess.Popen[bytes], deadline: _Deadline, channels: Sequence[_Channel]) -> None:
     with selectors.DefaultSelector() as selector:
-        for pipe, targets in ((process.stdout, out), (process.stderr, err)):
-            if pipe:
-                selector.register(pipe, selectors.EVENT_READ, (Mask(secrets), list(targets)))
+        for channel in channels:
+            selector.register(channel.pipe, selectors.EVENT_READ, channel)
         left = dict.fromkeys(selector.get_map(), PIPE_BYTES)
         while selector.get_map():
             ended = process.poll() is not None
             ready = selector.select(0 if ended else POLL_SECONDS)
             for key, _ in ready:
-                count = _move(key)
+                count = key.data.move()
                 left[key.fd] -= count if ended else 0  # the program's own children may write on without end
                 if not count or left[key.fd] <= 0:
-                    _flush(selector.unregister(key.fileobj))
+                    selector.unregister(key.fileobj).data.flush()
             if ended and not ready:
                 break
+            deadline.enforce(process)
         for key in list(selector.get_map().values()):
-            _flush(key)
-
-
-def _move(key: selectors.SelectorKey) -> int:
-    """Pass on what the pipe has and return its length, 0 at its end."""
-    mask, targets = key.data
-    data = os.read(key.fd, READ_BYTES)
-    _write(targets, mask.feed(data))
-    return len(data)
-
-
-def _flush(key: selectors.SelectorKey) -> None:
-    mask, targets = key.data
-    _write(targets, mask.feed(b"", last=True))
+            key.data.flush()
 
 
 def _write(targets: list[int], data: bytes) -> None:
@@ -337,7 +406,17 @@ def _write_some(target: int, data: memoryview) -> int:
         return 0
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _signal_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):  # none is left; macOS says the latter of a zombie
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    _signal_group(process)
     process.wait()
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()

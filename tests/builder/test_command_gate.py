@@ -196,3 +196,128 @@ def test_a_second_stop_kills_a_program_whose_stops_are_hard() -> None:
             process.wait(0.3)
         process.terminate()
         assert process.wait() == 143
+
+
+def test_what_a_short_program_says_of_its_failure_is_kept_masked() -> None:
+    code = "import sys; print('out token1'); print('no token1', file=sys.stderr); sys.exit(3)"
+    answer = run(python(code, redact=["token1"]), timeout_s=60)
+    assert (answer.returncode, answer.output, answer.errors) == (3, b"out token1\n", b"no ***\n")
+
+
+def test_a_flood_of_errors_neither_fills_the_memory_nor_stops_a_short_program() -> None:
+    answer = run(python("import sys; sys.stderr.write('e' * 3000000); print('done')"), timeout_s=60)
+    assert answer.output == b"done\n"
+    assert set(answer.errors) == {ord("e")}
+    assert len(answer.errors) == 65536
+
+
+def test_a_flood_of_errors_from_what_is_left_behind_is_not_read_without_end() -> None:
+    flood = "import sys\nwhile True: print('y' * 65536, file=sys.stderr, flush=True)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {flood!r}]); print(1)"
+    assert run(python(code), timeout_s=60).output == b"1\n"
+
+
+def test_a_longer_answer_is_taken_where_it_is_expected() -> None:
+    assert len(run(python("print('y' * 100000)"), timeout_s=60, most_bytes=200000).output) == 100001
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_program_reads_the_descriptor_that_it_is_given(tmp_path: Path, is_short: bool) -> None:
+    (tmp_path / "in").write_text("from a file")
+    with (tmp_path / "in").open() as source, file_at(tmp_path / "out") as out:
+        command = python("import sys; print(sys.stdin.read())", stdin=source.fileno())
+        if is_short:
+            assert run(command, timeout_s=60).output == b"from a file\n"
+        else:
+            assert stream(command, out=[out], err=[]) == 0
+            assert (tmp_path / "out").read_text() == "from a file\n"
+
+
+def test_who_listens_gets_what_is_printed_masked_and_as_it_comes() -> None:
+    heard: list[bytes] = []
+    code = "import sys; print('one token1', flush=True); sys.stdin.read(); print('two', file=sys.stderr)"
+    reader, writer = os.pipe()
+
+    def listen(data: bytes) -> None:
+        heard.append(data)
+        if b"***" in data:
+            os.close(writer)  # the program goes on after that alone
+
+    assert stream(python(code, redact=["token1"], stdin=reader), out=[], err=[], on_output=listen) == 0
+    os.close(reader)
+    assert b"".join(heard) == b"one ***\ntwo\n"
+
+
+def test_a_listener_that_fails_leaves_no_program_behind(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def fail(_data: bytes) -> None:
+        raise RuntimeError("cannot listen")
+
+    with pytest.raises(RuntimeError, match="cannot listen"):
+        stream(
+            python("import time; print(1, flush=True); time.sleep(600)"),
+            out=[],
+            err=[],
+            on_output=fail,
+            on_start=pids.append,
+        )
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_program_whose_time_is_over_is_asked_to_end(tmp_path: Path, closes: bool) -> None:
+    code = (
+        "import os, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda n, f: (open({str(tmp_path / 'asked')!r}, 'w'), sys.exit(3)))\n"
+        + ("os.close(1), os.close(2)\n" if closes else "")
+        + "time.sleep(600)"
+    )
+    assert stream(python(code), out=[], err=[], timeout_s=2) == 124
+    assert (tmp_path / "asked").exists()
+
+
+def test_a_program_that_does_not_end_in_time_is_killed_with_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nuwrap.command.GRACE_SECONDS", 0.2)
+    os.mkfifo(tmp_path / "alive")
+    keeper = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    code = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"f = open({str(tmp_path / 'alive')!r}, 'w'); f.write('up'); f.flush()\n"
+        "subprocess.Popen(['sleep', '600'], pass_fds=[f.fileno()]); time.sleep(600)"
+    )
+    assert stream(python(code), out=[], err=[], timeout_s=2) == 124
+    os.set_blocking(keeper, True)
+    assert os.read(keeper, 10) == b"up"
+    assert os.read(keeper, 10) == b""  # no writer is left
+    os.close(keeper)
+
+
+def test_a_program_that_ends_in_time_has_its_own_exit_code() -> None:
+    assert stream(python("raise SystemExit(5)"), out=[], err=[], timeout_s=60) == 5
+
+
+STOPPED_BETWEEN = """
+import os, signal, sys
+from nuwrap.command import Command, stream, take_stops
+
+def start(code):
+    return stream(Command([sys.executable, "-c", code], dict(os.environ)), out=[1], err=[2], stops=stops)
+
+with take_stops() as stops:
+    first = start("print('first', flush=True)")
+    assert not stops.has_come
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stops.has_come
+    second = start("import time; time.sleep(600)")
+print(first, second, signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+"""
+
+
+def test_a_stop_between_two_programs_is_noted_and_ends_the_next() -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPED_BETWEEN], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["first", "0 143 True"]

@@ -15,11 +15,35 @@ from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
 from nuwrap.platforms import Job, Placed, Screen, processor
 from nuwrap.platforms.interpreters import choose_interpreter
+from nuwrap.platforms.run_folder import (
+    LAUNCH,
+    LOG,
+    RESULT,
+    decided_variables,
+    make_folder,
+    make_run_folder,
+    open_log,
+    write_private,
+)
 from nuwrap_runtime import errors as runtime_errors
-from nuwrap_runtime.launch import VARIABLES, Launch, parse_launch
+from nuwrap_runtime.launch import parse_launch
 
-STORE = ".nuwrap"
-LAUNCH, LOG, SECRETS, RESULT = "launch.json", "log.txt", "secrets", "result.json"
+__all__ = [
+    "LAUNCH",
+    "LOG",
+    "RESULT",
+    "attend",
+    "decided_variables",
+    "host_argv",
+    "make_folder",
+    "make_run_folder",
+    "open_log",
+    "place",
+    "secret_files",
+    "write_private",
+]
+
+SECRETS = "secrets"
 LOOPBACK = "127.0.0.1"
 
 # Isolated, and with the runtime that this toolkit belongs to: neither a `types.py` in the function's folder nor
@@ -37,10 +61,6 @@ START_SERVICE = (
     "import ctypes, os, signal, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "
     "os.getppid() == int(sys.argv.pop(1)) or sys.exit(143); "
 )
-
-# Of the host's own variables, those that describe this machine and not a function: they count where the launch does
-# not say it. All others the launch decides.
-MACHINE_KEYS = ("grace_s", "isolated", "limits", "network")
 
 
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
@@ -108,33 +128,6 @@ def host_argv(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-c", *start_host, *command]
 
 
-def make_run_folder(base: str, run: str, attempt: int = 1) -> str:
-    """Make `.nuwrap/runs/<run>` below `base`, `<run>-2` for the second attempt; see `make_folder`."""
-    return make_folder(base, "runs", run if attempt == 1 else f"{run}-{attempt}")
-
-
-def make_folder(base: str, kind: str, name: str) -> str:
-    """Make `.nuwrap/<kind>/<name>` below `base`, for this user alone, unseen by git. Raises PlatformError."""
-    store = os.path.join(base, STORE)
-    folder = os.path.join(store, kind, name)
-    try:
-        if not os.path.isdir(store):
-            os.makedirs(store, mode=0o700, exist_ok=True)
-            with open(os.path.join(store, ".gitignore"), "w", encoding="ascii") as stream_:
-                stream_.write("*\n")
-        os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
-        os.mkdir(folder, mode=0o700)
-    except OSError as exc:
-        raise PlatformError(f"cannot make the {kind.removesuffix('s')}'s folder {folder!r}: {exc.strerror}") from exc
-    return folder
-
-
-def decided_variables(launch: Launch) -> set[str]:
-    """Return the host's variables that the launch decides: those of the environment do not count."""
-    open_keys = set(MACHINE_KEYS) - set(launch.to_document())
-    return {name for name, key in VARIABLES.items() if key not in open_keys} | {"NUWRAP_LAUNCH"}
-
-
 def _environment(job: Job, say: Callable[[str], None]) -> dict[str, str]:
     """Return the caller's environment and the job's, without the variables that would change the launch."""
     decided = decided_variables(job.launch)
@@ -174,35 +167,3 @@ def _make_secrets_folder(folder: str) -> str:
     except OSError as exc:
         raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc
     return path
-
-
-@contextmanager
-def open_log(folder: str) -> Iterator[int]:
-    """Give the run's log, open for what is printed next. Raises PlatformError."""
-    path = os.path.join(folder, LOG)
-    try:
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    except OSError as exc:
-        raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc
-    try:
-        yield log
-    finally:
-        os.close(log)
-
-
-def write_private(path: str, text: str) -> None:
-    """Write a new file for this user alone; none is left when that fails. Raises PlatformError."""
-    target = _create(path)
-    try:
-        with os.fdopen(target, "wb") as stream_:
-            stream_.write(text.encode("utf-8", "surrogateescape"))
-    except OSError as exc:
-        os.unlink(path)
-        raise PlatformError(f"cannot write {path!r}: {exc.strerror}") from exc
-
-
-def _create(path: str) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as exc:
-        raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc

@@ -53,7 +53,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "nuwrap.builds": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.registry",
-        "nuwrap.engines", "nuwrap.host", "nuwrap.platforms", "nuwrap.builds",
+        "nuwrap.engines", "nuwrap.host", "nuwrap.platforms", "nuwrap.builds", "nuwrap.text",
     ),
     "nuwrap.runs": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.store", "nuwrap.command", "nuwrap.platforms",
@@ -83,6 +83,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "git": (f"{RUNTIME}/host/sources/git.py",),
     "h11": (f"{RUNTIME}/host/service/parser_h11.py",),
     "httptools": (f"{RUNTIME}/host/service/parsers.py",),
+    "jinja2": (f"{TOOLKIT}/plan/dockerfile.py",),
     "msgpack": (f"{RUNTIME}/worker/msgpack.py",),
     "packaging": (
         f"{RUNTIME}/host/packages.py", f"{RUNTIME}/host/requirements.py", f"{TOOLKIT}/spec/requirements.py",

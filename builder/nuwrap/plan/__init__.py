@@ -1,1 +1,1 @@
-"""Pure plans: a checked value in, a launch document out; no process, no network, no file."""
+"""Pure plans: a checked value in, a document or a Dockerfile out; no process, no network, no file but our template."""

@@ -1,0 +1,151 @@
+r"""From checked values to the text of a Dockerfile. The toolkit's one user of jinja2.
+
+How a Dockerfile is read, so what a value could do to it (moby/buildkit, frontend/dockerfile): `parser/parser.go` takes
+a file line by line, joins a line that ends with `\` to the next, and takes the lines after a RUN with `<<WORD` as its
+input; a first comment `# name=value` is a directive. `parser/split_command.go` takes words with `--` after RUN for its
+options. `shell/lex.go` replaces `$NAME` in ENV and LABEL, between double quotes too, where `\` escapes `"`, `$` and
+itself. A line has 65,535 bytes at most. kaniko uses the same packages.
+
+So every value stands on one line, each in the one form that is taken literally; what has none is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from nuwrap.errors import SpecError
+from nuwrap.spec.build import CODE, RECORDS, TREE, Step
+from nuwrap_runtime.schema import is_text, show
+
+TEMPLATE: Final = "Dockerfile.j2"
+LINE_BYTES: Final = 65_535
+WRITABLE: Final = "/work /cache /tmp"
+_CARRIED_OUT = ("COPY ", "FROM ", "RUN ", "WORKDIR ")
+_PLACES = {"tree": TREE, "code": CODE, "records": RECORDS}
+_FOREIGN = ("Cc", "Cs", "Zl", "Zp")  # control characters, half characters, line and paragraph separators
+_HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)|<{4,}")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a Dockerfile says. `mounts` stand before each command that may read secrets; `early_envs` stay and are set
+    before the instructions, `late_envs` after them; `install` is the command of the requirements, empty for none.
+    """
+
+    base: str
+    user: int
+    group: int
+    runtime: str = ""
+    python_command: str = ""
+    python_bin: str = ""
+    makes_places: bool = False
+    early_envs: Sequence[tuple[str, str]] = ()
+    build_envs: Sequence[str] = ()
+    mounts: str = ""
+    instructions: Sequence[str] = ()
+    install: Sequence[str] = ()
+    wheels: bool = False
+    late_envs: Sequence[tuple[str, str]] = ()
+    labels: Sequence[tuple[str, str]] = ()
+
+
+def render(sheet: Sheet) -> str:
+    """Return the Dockerfile. Raises SpecError for a value that no line can hold; callers name the field before."""
+    values = {name: getattr(sheet, name) for name in Sheet.__dataclass_fields__}
+    text = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(**values, has_requirements=bool(sheet.install), places=_PLACES, writable=WRITABLE)
+    )
+    for line in text.split("\n"):
+        if len(line.encode("utf-8")) > LINE_BYTES:
+            raise SpecError(
+                f"the Dockerfile's line {show(line)} has more than {LINE_BYTES} bytes; engines take no more"
+            )
+    return text
+
+
+def read_steps(dockerfile: str) -> list[Step]:
+    """Return the lines that an engine carries out, each under the input it stands for."""
+    key, steps = "", []
+    for line in dockerfile.split("\n"):
+        if line.startswith("# "):
+            key = line[2:]
+        elif line.startswith(_CARRIED_OUT):
+            steps.append(Step(key, line))
+    return steps
+
+
+def templates_dir() -> Path:
+    """Return the folder of our templates: in the package, else (an editable install has no copy) in the checkout."""
+    inside = Path(__file__).parents[1] / "templates"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "templates"
+
+
+def template_text() -> str:
+    """Return the template as it is, for who wants to know whether it has changed."""
+    return (templates_dir() / TEMPLATE).read_text("utf-8")
+
+
+def line_fault(text: str) -> str:
+    """Return why the text cannot stand on one line, "" when it can. A tab may stand anywhere."""
+    if not is_text(text):
+        return "is no text"
+    wrong = next((char for char in text if char != "\t" and unicodedata.category(char) in _FOREIGN), "")
+    return f"holds the character U+{ord(wrong):04X}, which no line of a Dockerfile may have" if wrong else ""
+
+
+def command_fault(text: str) -> str:
+    """Return why the text cannot be the command of a RUN line, "" when it can."""
+    if not text.strip():
+        return "is empty"
+    if text.rstrip().endswith("\\"):
+        return "ends with a backslash, which takes the next line of the Dockerfile in"
+    if text.lstrip().startswith("--"):
+        return "begins with '--', which a Dockerfile takes for an option of RUN"
+    if _HERE_DOCUMENT.search(text):
+        return "holds '<<', which takes the next lines of the Dockerfile as input; use printf '...' | COMMAND"
+    return line_fault(text)
+
+
+def quote_value(text: str) -> str:
+    """Return the text as the value of an ENV or a LABEL, taken literally. Raises SpecError; see `line_fault`."""
+    fault = line_fault(text)
+    if fault:
+        raise SpecError(f"{show(text)} {fault}")
+    return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
+
+
+def _check(value: Any) -> Any:
+    """Refuse whatever would break a line, be it checked before or not."""
+    fault = line_fault(value) if isinstance(value, str) else ""
+    if fault:
+        raise SpecError(f"{show(value)} {fault}")
+    return value
+
+
+def _as_json(value: Sequence[str] | Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(  # noqa: S701 - a Dockerfile is no HTML
+        loader=FileSystemLoader(templates_dir()),
+        undefined=StrictUndefined,
+        finalize=_check,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(quoted=quote_value, json=_as_json)
+    return environment

@@ -150,6 +150,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "keep_git": {"type": "boolean", "description": "keep the .git folder of a git source"},
     "isolated": {"type": "boolean", "description": "install without what the interpreter's own packages offer"},
     "refresh": {"type": "boolean", "description": "resolve the requirements anew"},
+    "refresh_code": {"type": "boolean", "description": "fetch the code though the image has it"},
     "network": {
         **_closed(
             {
@@ -252,6 +253,7 @@ class Launch:
     keep_git: bool = False
     isolated: bool = False
     refresh: bool = False
+    refresh_code: bool = False
     network: Network = field(default_factory=Network)
     secrets: tuple[str, ...] = ()
 

@@ -27,7 +27,8 @@ def check(launch: Launch, workspace: Workspace, environ: Mapping[str, str], repo
         try:
             worker.wait_started()
             told = json.loads(worker.ask(make_event()).body)
-            signature = json.dumps({**told, "revision": prepared.revision})
+            how = {"how": "image"} if prepared.from_image else {}
+            signature = json.dumps({**told, "revision": prepared.revision, **how})
         except WorkerEnded as exc:
             report.error(f"{exc.failure.type}: {exc.failure.message}")
             return exc.exit_code

@@ -139,7 +139,8 @@ def _fetch(launch: Launch, report: Report, _command: Sequence[str]) -> int:
         checkout = prepare.fetch(launch, workspace, os.environ, report)
         fetched = fetch_inputs(launch, workspace, os.environ, report)
         inputs = {name: fetched[key].path for name, key in launch.inputs.items() if key in fetched}
-        print(json.dumps({"root": checkout.root, "revision": checkout.revision, "inputs": inputs}))
+        told = {"root": checkout.root, "revision": checkout.revision, "default_module": checkout.default_module}
+        print(json.dumps({**told, "inputs": inputs}))
     return 0
 
 

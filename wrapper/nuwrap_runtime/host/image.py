@@ -14,11 +14,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from nuwrap_runtime.errors import PlatformError
+from nuwrap_runtime.errors import PlatformError, SourceError
+from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.environments import Environment
 from nuwrap_runtime.host.interpreter import Interpreter, find_interpreter, write_json
+from nuwrap_runtime.host.sources import is_local
 from nuwrap_runtime.launch import API, Launch, decode_base64
 
 PLACE = "/opt"
@@ -66,6 +68,11 @@ class BakedPackages:
     names: Mapping[str, str]
 
 
+def is_built(environ: Mapping[str, str]) -> bool:
+    """Tell whether this process runs in a built image."""
+    return os.path.isfile(os.path.join(_place(environ), RECORDS, SOURCE))
+
+
 def find_code(environ: Mapping[str, str]) -> Optional[BakedCode]:
     """Return the code of the image that this process runs in, None when it is in none. Raises PlatformError."""
     document = _read(environ, SOURCE)
@@ -79,6 +86,30 @@ def find_code(environ: Mapping[str, str]) -> Optional[BakedCode]:
             "there: build the image anew"
         )
     return BakedCode(**{**known, "root": root})
+
+
+def serving_code(launch: Launch, environ: Mapping[str, str], say: Callable[[str], None]) -> Optional[BakedCode]:
+    """Return the image's code when the launch starts from it, else None, having said that the image has some.
+
+    Raises PlatformError, and SourceError for a path of the author's machine that is to be fetched anew.
+    """
+    found = find_code(environ)
+    if found is None:
+        return None
+    is_same = found.serves(launch)
+    if is_same and not launch.refresh_code:
+        return found
+    revision = found.revision[:19]
+    if not is_same:
+        say(f"the image has other code, {shown(found.code_src) or 'inline'} at {revision}; this launch's is fetched")
+    elif is_local(launch) and not os.path.exists(launch.code_src):
+        raise SourceError(
+            f"code_src {launch.code_src!r} was a path where the image was built, and there is none here: it cannot be "
+            "fetched anew; leave refresh_code out, or build the image anew"
+        )
+    else:
+        say(f"the image has the code at {revision}; it is fetched anew (refresh_code)")
+    return None
 
 
 def find_packages(launch: Launch, environ: Mapping[str, str]) -> Optional[Environment]:

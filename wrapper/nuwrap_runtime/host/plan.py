@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Callable
 
 from nuwrap_runtime.errors import NuwrapError, PlatformError
-from nuwrap_runtime.host import index, prepare
+from nuwrap_runtime.host import image, index, prepare
 from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.cache import planned_folder
 from nuwrap_runtime.host.environments import Place
@@ -77,6 +77,9 @@ def _environment(launch: Launch, environ: Mapping[str, str], cache: str) -> dict
     told: dict[str, Any] = {"python": executable, "from": "interpreter", "installed": []}
     if not launch.requirements:
         return told
+    baked = image.find_packages(launch, environ)
+    if baked:
+        return {**told, "installed": list(baked.requirements)}
     try:
         from nuwrap_runtime.host.requirements import check_requirements, find_serving, request_key, unsatisfied
 
@@ -93,11 +96,14 @@ def _environment(launch: Launch, environ: Mapping[str, str], cache: str) -> dict
 
 
 def _source(launch: Launch, environ: Mapping[str, str], cache: str) -> dict[str, Any]:
-    """Return the code's address and how it comes: `written`, `copied` with each start, or `fetched`.
+    """Return the code's address and how it comes: `written`, `copied` with each start, `fetched`, or from the `image`.
 
     `kept` are the revisions of it in the cache. A start uses one when its server says that it is the right one.
     """
     told = {"address": prepare.describe_source(launch), "how": "written", "kept": []}
+    baked = image.serving_code(launch, environ, lambda _text: None)
+    if baked:
+        return {**told, "how": "image", "revision": baked.revision}
     if not launch.code_src:
         return told
     source, most = parse_source(launch), cache_bytes(environ)

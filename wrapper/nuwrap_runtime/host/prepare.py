@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from nuwrap_runtime.errors import PlatformError, SourceError
-from nuwrap_runtime.host import credentials
+from nuwrap_runtime.host import credentials, image
 from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.children import Job, call_child
+from nuwrap_runtime.host.environments import Environment, hold_environment
 from nuwrap_runtime.host.inputs import Fetched, check_inputs, fetch_inputs
 from nuwrap_runtime.host.interpreter import find_interpreter
-from nuwrap_runtime.host.report import Report
+from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.sources import Checkout, Source, check_digest, is_local, parse_source
 from nuwrap_runtime.host.sources import fetch as fetch_source
 from nuwrap_runtime.host.workspace import Workspace, read_regular, remove_tree, usable_home, write_whole
@@ -31,7 +32,8 @@ from nuwrap_runtime.worker.spec import WorkerSpec
 class Prepared:
     """What a worker is started with: its interpreter, its environment variables, its spec and the spec's file.
 
-    `inputs` tells for the result where each input came from: `{name: {"key", "path", "revision"}}`.
+    `inputs` tells for the result where each input came from: `{name: {"key", "path", "revision"}}`. `from_image` tells
+    that the code is the image's own.
     """
 
     python: str
@@ -41,13 +43,19 @@ class Prepared:
     revision: str
     requirements: tuple[str, ...] = ()
     inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    from_image: bool = False
 
 
 def fetch(launch: Launch, workspace: Workspace, environ: Mapping[str, str], report: Report) -> Checkout:
-    """Put the code into the work folder, unless a record says that it is there already.
+    """Put the code into the work folder, unless the image has it or a record says that it is there already.
 
     A path that is here is copied anew all the same: an author edits and starts again.
     """
+    baked = image.serving_code(launch, environ, report.note)
+    if baked:
+        with report.timed("source") as detail:
+            detail.append(f"{describe_source(launch)} at {baked.revision[:19]}, from the image")
+        return Checkout(baked.root, baked.revision, baked.default_module, from_image=True)
     key = _source_key(launch)
     done = None if is_local(launch) and os.path.exists(launch.code_src) else _read_record(workspace, key)
     if done:
@@ -90,22 +98,16 @@ def prepare(
     reply_form: str = "nuclio",
 ) -> Prepared:
     """Fetch, install, and write the worker spec; what can be refused without fetching is refused first."""
-    from nuwrap_runtime.host.requirements import check_requirements, ensure_environment
+    from nuwrap_runtime.host.requirements import check_requirements
 
     check_inputs(launch)
-    if launch.requirements:
+    baked = image.find_packages(launch, environ)
+    if launch.requirements and not baked:
         check_requirements(launch.requirements)
     find_interpreter(launch.python, environ)
     checkout = fetch(launch, workspace, environ, report)
     fetched = fetch_inputs(launch, workspace, environ, report)
-    if launch.requirements:
-        with report.timed("requirements") as detail:
-            made = ensure_environment(launch, environ, _cache(environ), say=report.note)
-            where = "in an environment of their own" if made.installed else "all in the interpreter"
-            count = len(made.requirements)
-            detail.append(f"{count} package{'s' if count != 1 else ''}, {where}")
-    else:
-        made = ensure_environment(launch, environ, "", say=report.note)
+    made = baked or _ensure_environment(launch, environ, report)
     hold(made.python)
     spec = _worker_spec(launch, checkout, environ, mode=mode, outputs=outputs, reply_form=reply_form)
     spec = replace(spec, entities=_located(launch, fetched))
@@ -118,7 +120,20 @@ def prepare(
         revision=checkout.revision,
         requirements=made.requirements,
         inputs=_told(launch, fetched),
+        from_image=checkout.from_image,
     )
+
+
+def _ensure_environment(launch: Launch, environ: Mapping[str, str], report: Report) -> Environment:
+    from nuwrap_runtime.host.requirements import ensure_environment
+
+    if not launch.requirements:
+        return ensure_environment(launch, environ, "", say=report.note)
+    with report.timed("requirements") as detail:
+        made = ensure_environment(launch, environ, _cache(environ), say=report.note)
+        where = "in an environment of their own" if made.installed else "all in the interpreter"
+        detail.append(f"{counted(len(made.requirements), 'package')}, {where}")
+    return made
 
 
 def hold(python: str) -> Optional[int]:
@@ -126,8 +141,6 @@ def hold(python: str) -> Optional[int]:
 
     Returns the descriptor that does it, for who becomes another program. None for the interpreter itself.
     """
-    from nuwrap_runtime.host.environments import Environment, hold_environment
-
     return hold_environment(Environment(python))
 
 

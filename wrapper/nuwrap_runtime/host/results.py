@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError
+from nuwrap_runtime.host import image
 from nuwrap_runtime.host.addresses import scheme_of
 from nuwrap_runtime.host.process import mask, mask_all
 from nuwrap_runtime.host.report import Report
@@ -41,11 +42,14 @@ class Destination:
 def find_destination(launch: Launch, environ: Mapping[str, str]) -> Destination:
     """Return where `output_path` leads: by default, and as an address's copy, `.nuwrap/runs/<run>` where we are.
 
-    Where the platform names a work folder it is `$NUWRAP_WORK/runs/<run>`; `$NUWRAP_RUN_FOLDER` names it outright.
+    Where the platform names a work folder, an address's copy is in `$NUWRAP_WORK/runs/<run>`, and so is what has no
+    `output_path` in a built image, or where nothing can be written; `$NUWRAP_RUN_FOLDER` names the copy outright.
     Raises LaunchError for a scheme that takes no outputs.
     """
     if "://" not in launch.output_path:
-        return Destination(os.path.abspath(launch.output_path or _default_folder(launch.run, {})))
+        is_closed = image.is_built(environ) or not os.access(os.curdir, os.W_OK | os.X_OK)
+        named = {"NUWRAP_WORK": environ.get("NUWRAP_WORK", "")} if is_closed else {}
+        return Destination(os.path.abspath(launch.output_path or _default_folder(launch.run, named)))
     scheme = scheme_of(launch.output_path)
     if scheme not in WRITABLE:
         known = ", ".join(f"{one}://" for one in WRITABLE)

@@ -27,6 +27,7 @@ from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workers import MAIN
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.worker.main import parse_options
+from nuwrap_runtime.worker.spec import read_spec
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -73,7 +74,7 @@ def _become_worker(
         made = prepare.worker_environment(launch, environ, workspace, installed)
         made["NUWRAP_WORKER_SPEC"] = workspace.worker_spec
         command = [outcome.python, "-u", MAIN, *argv]
-        become(command, made, workspace.source, (held, prepare.hold(outcome.python), hold_tree()))
+        become(command, made, read_spec(workspace.worker_spec).root, (held, prepare.hold(outcome.python), hold_tree()))
     return 0
 
 

@@ -37,12 +37,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Checkout:
-    """Code on this machine: `revision` says which (a commit, a digest), a bare handler is in `default_module`."""
+    """Code on this machine: `revision` says which (a commit, a digest), a bare handler is in `default_module`.
+
+    Code that is `from_image` is nobody's to change: it is no copy.
+    """
 
     root: str
     revision: str
     default_module: str = "main"
     from_cache: bool = False
+    from_image: bool = False
 
 
 Fetch = Callable[[Source, str, Mapping[str, str]], Checkout]

@@ -75,10 +75,12 @@ EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwr
 # A third-party module belongs to one file of each distribution, or to one folder. The user's own libraries are
 # imported inside functions alone: a worker without them must start.
 OWNERS: Mapping[str, tuple[str, ...]] = {
-    "backports": (f"{RUNTIME}/host/unpacking/streams.py",),
+    "backports": (f"{RUNTIME}/host/unpacking/streams.py", f"{TOOLKIT}/registry/unpacking.py"),
     "boto3": (f"{RUNTIME}/host/stores/s3_client.py",),
     "botocore": (f"{RUNTIME}/host/stores/s3_client.py",),
-    "compression": (f"{RUNTIME}/host/unpacking/streams.py",),  # in the standard library from 3.14 on
+    "compression": (  # in the standard library from 3.14 on
+        f"{RUNTIME}/host/unpacking/streams.py", f"{TOOLKIT}/registry/unpacking.py",
+    ),
     "click": (f"{TOOLKIT}/cli/main.py", f"{TOOLKIT}/cli/commands/"),
     "git": (f"{RUNTIME}/host/sources/git.py",),
     "h11": (f"{RUNTIME}/host/service/parser_h11.py",),
@@ -92,7 +94,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pydantic": tuple(
         f"{TOOLKIT}/spec/{name}.py" for name in ("affinity", "checks", "function", "model", "shapes")
     ),
-    "requests": (f"{TOOLKIT}/sdk/invoke.py",),
+    "requests": (f"{TOOLKIT}/registry/client.py", f"{TOOLKIT}/sdk/invoke.py"),
     "rich": (f"{TOOLKIT}/cli/show.py",),
     "s3transfer": (f"{RUNTIME}/host/stores/s3_client.py",),
     "typing_extensions": (f"{TOOLKIT}/sdk/arguments.py",),

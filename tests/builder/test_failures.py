@@ -84,7 +84,7 @@ def test_what_a_command_prints_of_logins_is_its_own_affair() -> None:
         ("ERROR: No matching distribution found for panda==9", "panda==9"),
         ("  Because there is no version of panda==9 and you require panda==9, we can conclude", "panda==9"),
         ("nuwrap-host: requirement 'numpy<1' is not met by what was installed: found 2.0", "numpy<1"),
-        ("  × Failed to build `uwsgi==2.0`", "uwsgi==2.0"),
+        ("  Failed to build `uwsgi==2.0`", "uwsgi==2.0"),
     ],
 )
 def test_a_requirement_that_could_not_be_had_is_named(line: str, name: str) -> None:

@@ -22,7 +22,7 @@ _DENIED: Final = re.compile(
 )
 _DISK: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _MEMORY: Final = re.compile(
-    r"cannot allocate memory|out of memory|OOMKilled|^MemoryError|signal: killed", re.IGNORECASE
+    r"cannot allocate memory|out of memory|OOMKilled|^MemoryError|signal: killed", re.IGNORECASE | re.MULTILINE
 )
 _PULL: Final = re.compile(
     r"not found|manifest unknown|no such host|connection refused|no match for platform|i/o timeout|TLS handshake"

@@ -47,7 +47,9 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.docker": ("nuwrap.errors", "nuwrap.command"),
     "nuwrap.host": ("nuwrap.errors", "nuwrap.command", "nuwrap.platforms"),
     "nuwrap.registry": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.registry"),
-    "nuwrap.engines": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.docker", "nuwrap.engines"),
+    "nuwrap.engines": (
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.docker", "nuwrap.registry", "nuwrap.engines",
+    ),
     "nuwrap.platforms": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.platforms",
     ),

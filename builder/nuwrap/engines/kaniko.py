@@ -1,0 +1,156 @@
+"""kaniko, driven as a program of its own: in this container where that may be thrown away, else in one of Docker's.
+
+Facts of the executor: osscontainertools/kaniko v1.28.3; Google's 1.24 and chainguard's builds are taken too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from nuwrap import docker
+from nuwrap.command import Completed, take_stops
+from nuwrap.engines import Availability, Order
+from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE, Executor, build_arguments, build_environment, read_help
+from nuwrap.engines.kaniko_docker import InDocker
+from nuwrap.engines.kaniko_failures import find_failure
+from nuwrap.engines.kaniko_flags import check_flags
+from nuwrap.engines.kaniko_inside import Inside, ask_executor, find_executor, why_not_here
+from nuwrap.engines.kaniko_log import Log
+from nuwrap.engines.kaniko_place import Place, Watch
+from nuwrap.engines.kaniko_room import list_files
+from nuwrap.errors import BuildError, PlatformError, UsageError
+from nuwrap.spec.build import BuildSettings, Built, Event
+
+QUESTIONS: Final = ("--help", "version")
+HAS_SECRETS: Final = True  # the maintained fork; another executor is told from it by its flags, before the build
+
+
+def look(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> Availability:
+    """Tell whether a build could begin: in this container, else by Docker."""
+    try:
+        check_flags(settings.kaniko_flags)
+    except UsageError as exc:
+        return Availability(is_usable=False, reason=str(exc))
+    why = why_not_here(environ)
+    if not why:
+        return _look_inside(environ, push=push)
+    image = settings.kaniko_image or DEFAULT_IMAGE
+    try:
+        version = docker.server_version(environ)
+    except PlatformError as exc:
+        return Availability(is_usable=False, reason=f"{exc}; without Docker: {why}")
+    if not version:
+        return Availability(
+            is_usable=False, reason=f"Docker does not answer; start it, or set DOCKER_HOST; without Docker: {why}"
+        )
+    return Availability(is_usable=True, reason=f"{image}, run by Docker {version}", version=version)
+
+
+def build(order: Order, *, report: Callable[[Event], None]) -> Built:
+    """Build the image, in this container where that may be, else in one of Docker's; see Engine."""
+    check_flags(order.settings.kaniko_flags)
+    with take_stops() as stops:
+        watch = Watch(stops, order.timeout_s)
+        place: Place = InDocker(order, watch) if why_not_here(order.environ) else Inside(order, watch)
+        try:
+            return _build(order, place, watch, report)
+        finally:
+            place.close()
+
+
+def scan(order: Order, built: Built) -> list[str]:
+    """List where a secret's value stands in the configuration and history of an image that is on this machine.
+
+    Of one that was pushed alone nothing is here: who reads the registry looks there.
+    """
+    if order.tar_path:
+        texts = read_archive(order.tar_path)
+    elif not order.push and not order.oci_path:
+        texts = _read_kept(order, built.reference)
+    else:
+        texts = {}
+    return [
+        f"secret {name!r} in {where} of {built.reference}"
+        for where, text in texts.items()
+        for name, value in order.secrets.items()
+        if value and (value in text or json.dumps(value)[1:-1] in text)
+    ]
+
+
+def _look_inside(environ: Mapping[str, str], *, push: bool) -> Availability:
+    executor = find_executor(environ)
+    if not push:
+        return Availability(
+            is_usable=False, reason="kaniko in a container keeps no image: push it, or build elsewhere with Docker"
+        )
+    try:
+        found = read_help(*(_answer(ask_executor(executor, question)) for question in QUESTIONS))
+    except (BuildError, PlatformError) as exc:
+        return Availability(is_usable=False, reason=str(exc))
+    return Availability(
+        is_usable=True, reason=f"{executor}, in this container, which is for one build", version=found.version
+    )
+
+
+def _build(order: Order, place: Place, watch: Watch, report: Callable[[Event], None]) -> Built:
+    keeps = not (order.push or order.tar_path or order.oci_path)
+    executor = read_help(*(_answer(place.ask(question)) for question in QUESTIONS))
+    arguments = build_arguments(order, place.room, executor, archive=keeps or bool(order.tar_path))
+    for text in (f"{executor} in {place.name}", *arguments.notes):
+        report(Event("note", text))
+    place.fill(list(list_files(order, place.room)))
+    log = Log(order.plan.steps, order.destinations, report)
+    watch.check()
+    ended = place.run(arguments.argv, build_environment(order, place.room), log.feed)
+    log.end(is_done=ended.code == 0)
+    if ended.code:
+        raise find_failure(ended, log, order, watch)
+    return _take_out(order, place, executor, keeps=keeps)
+
+
+def _take_out(order: Order, place: Place, executor: Executor, *, keeps: bool) -> Built:
+    digest = place.read(place.room.digest).decode("ascii", "replace").strip()
+    names = place.read(place.room.names).decode("utf-8", "replace").split()
+    details = {"engine": "kaniko", "executor": executor.version, "place": place.name, "digest": digest, "names": names}
+    if order.oci_path:
+        os.makedirs(order.oci_path, exist_ok=True)
+        place.take(place.room.layout, order.oci_path)
+    if order.tar_path:
+        place.take(place.room.archive, order.tar_path)
+    image = _keep(order, place) if keeps else ""
+    return Built(order.destinations[0], digest if order.push else "", image, details=details)
+
+
+def _keep(order: Order, place: Place) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        archive = os.path.join(folder, "image.tar")
+        place.take(place.room.archive, archive)
+        return place.keep(archive, order.destinations)
+
+
+def _answer(completed: Completed) -> str:
+    return (completed.output + completed.errors).decode("utf-8", "replace")
+
+
+def _read_kept(order: Order, reference: str) -> dict[str, str]:
+    """Return the texts of an image in Docker's store."""
+    history = docker.ask(order.environ, ["history", "--no-trunc", "--format", "{{.CreatedBy}} {{.Comment}}", reference])
+    found = docker.inspect_image(order.environ, reference) or {}
+    return {"the configuration": json.dumps(found), "the history": history.output.decode("utf-8", "replace")}
+
+
+def read_archive(path: str) -> dict[str, str]:
+    """Return the texts of an image's archive. Raises BuildError for one that cannot be read."""
+    try:
+        with tarfile.open(path) as archive:
+            manifest = archive.extractfile("manifest.json")
+            name = json.load(manifest)[0]["Config"] if manifest else ""
+            config = archive.extractfile(name)
+            return {"the configuration": config.read().decode("utf-8", "replace") if config else ""}
+    except (OSError, tarfile.TarError, ValueError, KeyError, IndexError) as exc:
+        raise BuildError(f"{path!r} is no archive of an image: {exc!r}", "check") from exc

@@ -1,0 +1,185 @@
+"""The executor in a container that Docker makes for one build, be the daemon here or on another machine: what it
+needs is copied in, what it made is copied out, and no folder is mounted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any
+
+from nuwrap import docker
+from nuwrap.command import Command, Completed, stream
+from nuwrap.engines import Order
+from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE
+from nuwrap.engines.kaniko_place import Ended, Watch
+from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, list_credentials, registries
+from nuwrap.errors import BuildError, PlatformError
+
+LABEL = "dev.nuwrap.engine=kaniko"
+MOVE_SECONDS = 600  # for a question, an image or a context to get through to a daemon far away
+_LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
+_INLINE = ("DOCKER_CONFIG",)  # the docker client reads it too, for itself
+
+
+def needs_host_network(order: Order) -> bool:
+    """Tell whether a registry in play is at an address of the machine itself, which a container's own network has not.
+
+    As with `docker push`, it is the daemon's machine that is meant.
+    """
+    return any(_LOOPBACK.fullmatch(name) for name in registries(order))
+
+
+class InDocker:
+    """A container of the executor's image."""
+
+    def __init__(self, order: Order, watch: Watch) -> None:
+        self.room = Room(f"{KANIKO}/nuwrap")
+        self.image = order.settings.kaniko_image or DEFAULT_IMAGE
+        self.name = f"a container of {self.image}"
+        self._container = f"nuwrap-kaniko-{secrets.token_hex(6)}"
+        self._files: Sequence[RoomFile] = ()
+        self._order = order
+        self._watch = watch
+
+    def ask(self, argument: str) -> Completed:
+        """Return what the executor answers to a question; its image is pulled where the daemon has not got it."""
+        if docker.inspect_image(self._order.environ, self.image) is None:
+            self._do(["pull", "--quiet", self.image], _say_image(self.image), kind="pull")
+        return docker.ask(self._order.environ, ["run", "--rm", "--network", "none", self.image, argument])
+
+    def fill(self, files: Sequence[RoomFile]) -> None:
+        """Keep the files until there is a container: its arguments are known then."""
+        self._files = files
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str], listen: Callable[[bytes], None]) -> Ended:
+        """Make the container, fill it, and attach to it until it ends."""
+        environ = {**self._order.environ, **{name: environment[name] for name in environment if name not in _INLINE}}
+        made = ["create", "--name", self._container, "--label", LABEL]
+        made += ["--network", "host"] if needs_host_network(self._order) else []
+        for name in environment:
+            made += ["--env", f"{name}={environment[name]}" if name in _INLINE else name]
+        self._do([*made, self.image, *argv], "the container for kaniko cannot be made", environ=environ)
+        self._copy_in()
+        code = self._stream(["start", "--attach", self._container], listen=listen)
+        state = self._state()
+        return Ended(state.get("ExitCode", code) if code < 128 else code, bool(state.get("OOMKilled")))
+
+    def read(self, place: str) -> bytes:
+        """Return a small file of the room."""
+        answer = docker.ask(self._order.environ, ["cp", f"{self._container}:{place}", "-"])
+        if answer.returncode:
+            raise BuildError(f"kaniko has left no {os.path.basename(place)}: {docker.last_words(answer)}")
+        with tarfile.open(fileobj=io.BytesIO(answer.output)) as archive:
+            member = archive.extractfile(archive.next() or place)
+            return member.read() if member else b""
+
+    def take(self, place: str, target: str) -> None:
+        """Copy a file or a folder out of the container."""
+        inside = f"{place}/." if os.path.isdir(target) else place
+        self._do(["cp", f"{self._container}:{inside}", target], f"the image cannot be written to {target!r}")
+
+    def keep(self, archive: str, destinations: Sequence[str]) -> str:
+        """Put the image into the daemon's store under all its names."""
+        with tarfile.open(archive) as opened:
+            member = opened.extractfile("manifest.json")
+            image: str = json.load(member)[0]["Config"] if member else ""
+        self._do(["load", "--quiet", "--input", archive], "Docker does not take the image that kaniko made")
+        for name in destinations:
+            self._do(["tag", image, name], f"Docker cannot name the image {name!r}")
+        return image
+
+    def close(self) -> None:
+        """Remove the container, running or not."""
+        with suppress(PlatformError):
+            docker.ask(self._order.environ, ["rm", "--force", "--volumes", self._container], timeout_s=MOVE_SECONDS)
+
+    def _copy_in(self) -> None:
+        with tempfile.TemporaryFile() as packed:
+            _pack(packed, self._files)
+            packed.seek(0)
+            self._do(
+                ["cp", "-", f"{self._container}:/"], "the context cannot be copied to Docker", stdin=packed.fileno()
+            )
+
+    def _state(self) -> dict[str, Any]:
+        answer = docker.ask(
+            self._order.environ, ["container", "inspect", "--format", "{{json .State}}", self._container]
+        )
+        found: dict[str, Any] = json.loads(answer.output) if answer.returncode == 0 else {}
+        return found
+
+    def _do(
+        self,
+        args: Sequence[str],
+        failure: str,
+        *,
+        kind: str = "engine",
+        environ: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+    ) -> None:
+        """Run a docker command. Raises BuildError with its last words, and for a stop or the end of the time."""
+        said = bytearray()
+        code = self._stream(args, listen=said.extend, environ=environ, stdin=stdin, is_shown=False)
+        self._watch.check()
+        if code:
+            words = docker.last_words(Completed(code, b"", bytes(said)))
+            raise BuildError(f"{failure}: {words}", kind)
+
+    def _stream(
+        self,
+        args: Sequence[str],
+        *,
+        listen: Callable[[bytes], None],
+        environ: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+        is_shown: bool = True,
+    ) -> int:
+        order = self._order
+        return stream(
+            Command(
+                [docker.find_docker(order.environ), *args],
+                order.environ if environ is None else environ,
+                redact=list_credentials(order),
+                stdin=stdin,
+            ),
+            out=order.log if is_shown else (),
+            err=order.log if is_shown else (),
+            on_output=listen,
+            is_hard=True,
+            timeout_s=self._watch.left_s,
+            stops=self._watch.stops,
+        )
+
+
+def _say_image(image: str) -> str:
+    return (
+        f"kaniko's image {image!r} cannot be pulled; push it to a registry that this machine reaches and set "
+        "build.kaniko_image"
+    )
+
+
+def _pack(target: IO[bytes], files: Sequence[RoomFile]) -> None:
+    """Write the files as a tar archive from the root on; all is root's, as it would be in a container."""
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for one in files:
+            name = one.place.removeprefix("/")
+            if one.copied_from:
+                archive.add(one.copied_from, name, filter=_as_root)
+                continue
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(one.content), 0o600 if one.is_private else 0o644
+            archive.addfile(info, io.BytesIO(one.content))
+
+
+def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    return info

@@ -1,0 +1,161 @@
+"""The folder that one build has inside the executor's container: what kaniko reads, and where it leaves what it made.
+
+It lies below `/kaniko`, which kaniko leaves out of every snapshot; anything else may be overwritten by the base image.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from nuwrap.engines import Order
+from nuwrap.errors import BuildError
+from nuwrap.registry.credentials import HUB_KEY, Credentials, find_credentials
+from nuwrap.registry.reference import HUB, parse_reference
+from nuwrap.spec.build import RegistryAccess
+
+KANIKO: Final = "/kaniko"
+_FROM: Final = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|^COPY\s.*--from=(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Room:
+    """The places of a room, as the executor names them."""
+
+    root: str
+
+    def at(self, *parts: str) -> str:
+        """Return the place of a file of the room."""
+        return "/".join((self.root, *parts))
+
+    @property
+    def dockerfile(self) -> str:
+        """The Dockerfile, outside of the context."""
+        return self.at("Dockerfile")
+
+    @property
+    def context(self) -> str:
+        """The build's context."""
+        return self.at("context")
+
+    @property
+    def docker(self) -> str:
+        """The folder of Docker's `config.json`."""
+        return self.at("docker")
+
+    @property
+    def digest(self) -> str:
+        """The file that gets the image's digest."""
+        return self.at("digest")
+
+    @property
+    def names(self) -> str:
+        """The file that gets each destination with the digest."""
+        return self.at("names")
+
+    @property
+    def archive(self) -> str:
+        """The image as a tar archive."""
+        return self.at("image.tar")
+
+    @property
+    def layout(self) -> str:
+        """The image as an OCI layout."""
+        return self.at("layout")
+
+    def secret(self, name: str) -> str:
+        """The file of a secret."""
+        return self.at("secrets", name)
+
+    def certificate(self, number: int, kind: str) -> str:
+        """A registry's PEM file; `kind` is `authority`, `client` or `key`."""
+        return self.at("certificates", f"{number}-{kind}.pem")
+
+
+@dataclass(frozen=True)
+class RoomFile:
+    """A file of the room: its place, and its content, or the file or folder that it is copied from."""
+
+    place: str
+    content: bytes = field(default=b"", repr=False)
+    copied_from: str = ""
+    is_private: bool = False
+
+
+def list_files(order: Order, room: Room) -> Iterator[RoomFile]:
+    """Give all that the executor is to find. Raises BuildError for a file that cannot be read."""
+    yield RoomFile(room.dockerfile, _read(order.dockerfile, "the Dockerfile"))
+    yield RoomFile(room.context, copied_from=order.context)
+    yield RoomFile(f"{room.docker}/config.json", docker_config(order), is_private=True)
+    for name in order.plan.secrets:
+        if name not in order.secrets:
+            raise BuildError(f"secret {name!r} is mounted by the plan, but has no value")
+        yield RoomFile(room.secret(name), order.secrets[name].encode("utf-8", "surrogateescape"), is_private=True)
+    access = order.settings.access
+    for number, (registry, path) in enumerate(access.certificates.items()):
+        yield RoomFile(room.certificate(number, "authority"), _read(path, f"the certificate of {registry}"))
+    for number, (registry, pair) in enumerate(access.client_certificates.items()):
+        for kind, path in zip(("client", "key"), pair, strict=True):
+            content = _read(path, f"the {kind} certificate of {registry}")
+            yield RoomFile(room.certificate(number, kind), content, is_private=True)
+
+
+def docker_config(order: Order) -> bytes:
+    """Return a `config.json` with the credentials of the registries in play, those of helpers too: their programs are
+    not in the container.
+    """
+    found = {}
+    for registry, repository in registries(order).items():
+        one = find_credentials(registry, order.settings.access, order.environ, repository=repository)
+        if not one.is_anonymous:
+            found[HUB_KEY if registry == HUB else registry] = _entry(one)
+    return json.dumps({"auths": found}).encode()
+
+
+def list_credentials(order: Order) -> list[str]:
+    """Return what must not show in the log: passwords and tokens of the registries in play, and the secrets."""
+    access, environ = order.settings.access, order.environ
+    found = [find_credentials(name, access, environ, repository=path) for name, path in registries(order).items()]
+    texts = [text for one in found for text in (one.password, one.identity_token, _joined(one)) if text]
+    return [*order.secrets.values(), *texts]
+
+
+def registries(order: Order) -> dict[str, str]:
+    """Return the registries that the build talks to, each with the first repository it is asked for: destinations,
+    cache, images of the Dockerfile, mirrors.
+    """
+    images = [first or second for first, second in _FROM.findall(order.plan.dockerfile)]
+    cache = order.settings.cache_repo
+    names = [*order.destinations, *([cache] if cache and not cache.startswith("oci:") else []), *images]
+    found: dict[str, str] = {}
+    for one in map(parse_reference, [name for name in names if name != "scratch"]):
+        found.setdefault(one.registry, one.repository)
+    for host in _substitutes(order.settings.access):
+        found.setdefault(host.partition("/")[0], "")
+    return found
+
+
+def _substitutes(access: RegistryAccess) -> Sequence[str]:
+    return [*access.mirrors, *(host for hosts in access.map.values() for host in hosts)]
+
+
+def _entry(one: Credentials) -> Mapping[str, str]:
+    fields = {"auth": _joined(one), "identitytoken": one.identity_token}
+    return {name: text for name, text in fields.items() if text}
+
+
+def _joined(one: Credentials) -> str:
+    return base64.b64encode(f"{one.user}:{one.password}".encode()).decode() if one.user else ""
+
+
+def _read(path: str, what: str) -> bytes:
+    try:
+        with open(os.path.expanduser(path), "rb") as stream:
+            return stream.read()
+    except OSError as exc:
+        raise BuildError(f"{what} {path!r} cannot be read: {exc.strerror}") from exc

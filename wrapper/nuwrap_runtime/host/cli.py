@@ -22,7 +22,7 @@ from nuwrap_runtime.host.inputs import check_inputs, fetch_inputs
 from nuwrap_runtime.host.kept_trees import hold_tree
 from nuwrap_runtime.host.process import adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
-from nuwrap_runtime.host.starting import hide_environment, take_stops
+from nuwrap_runtime.host.starting import find_temporary, hide_environment, take_stops
 from nuwrap_runtime.host.workspace import open_workspace
 from nuwrap_runtime.launch import FIELDS, SERVE_FIELDS, Launch, flag_names
 from nuwrap_runtime.schema import did_you_mean
@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     hide_environment()
     adopt_orphans()
     take_stops()
+    find_temporary()
     try:
         if argv and argv[0] in PLAIN:
             return int(import_module(PLAIN[argv[0]][0]).main(argv[1:], dict(os.environ)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
@@ -26,6 +27,8 @@ from nuwrap_runtime.host.sources import fetch as fetch_source
 from nuwrap_runtime.host.workspace import Workspace, read_regular, remove_tree, usable_home, write_whole
 from nuwrap_runtime.launch import Launch, decode_base64
 from nuwrap_runtime.worker.spec import WorkerSpec
+
+USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # what getpass.getuser() asks before it fails
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ def _told(launch: Launch, fetched: Mapping[str, Fetched]) -> dict[str, Mapping[s
 def worker_environment(
     launch: Launch, environ: Mapping[str, str], workspace: Workspace, installed_python: str
 ) -> dict[str, str]:
-    """Return the environment of the user's code: no credentials for fetching, a home that can be written.
+    """Return the environment of the user's code: no credentials for fetching, a home to write to, a user's name.
 
     PYTHONPATH is held back (the spec has it), an installed environment's programs come first on PATH, a secret is a
     variable too unless there is one of its name.
@@ -238,6 +241,8 @@ def worker_environment(
     made = credentials.user_environment(environ)
     made.pop("PYTHONPATH", None)
     made["HOME"] = usable_home(environ, workspace)
+    if not any(made.get(name) for name in USER_NAMES) and not _has_entry(os.getuid()):
+        made["USER"] = "nuwrap"
     made["PROJECT_NAME"], made["RUN_ID"] = launch.project, launch.run
     folder = credentials.secrets_folder(environ)
     for name, value in credentials.secret_variables(launch.secrets, folder).items():
@@ -246,6 +251,15 @@ def worker_environment(
         programs = os.path.dirname(installed_python)
         made["PATH"] = programs + os.pathsep + environ.get("PATH", os.defpath)
     return made
+
+
+def _has_entry(uid: int) -> bool:
+    """Tell whether the system knows this user by name: a container runs as any number."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _cache(environ: Mapping[str, str]) -> str:

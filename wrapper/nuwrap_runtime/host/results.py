@@ -83,7 +83,8 @@ def open_outputs(folder: str, run: str) -> None:
         if os.path.exists(document):
             os.unlink(document)
     except OSError as exc:
-        raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
+        hint = "name a folder that can be written, or set NUWRAP_WORK to one"
+        raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}; {hint}") from exc
 
 
 def write_result(folder: str, result: Result, report: Report) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,6 +14,7 @@ from nuwrap_runtime.host.process import STOPS
 
 PR_SET_DUMPABLE = 4
 AGAIN_SECONDS = 0.01
+TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - where `tempfile` looks
 
 
 def hide_environment() -> None:
@@ -22,6 +24,22 @@ def hide_environment() -> None:
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def find_temporary() -> None:
+    """Have temporary files in `$NUWRAP_WORK` where no usual place for them can be written: on a read-only root.
+
+    All that is started from here has them there too.
+    """
+    work, usual = os.environ.get("NUWRAP_WORK", ""), [os.environ.get("TMPDIR", ""), *TEMPORARY]
+    if not work or any(os.access(path, os.W_OK | os.X_OK) for path in usual if path):
+        return
+    folder = os.path.join(os.path.abspath(work), "tmp")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError:  # who needs the work folder says why it cannot be had
+        return
+    os.environ["TMPDIR"] = folder
 
 
 def take_stops() -> None:

@@ -17,7 +17,7 @@ from nuwrap_runtime.errors import PlatformError, Stopped
 from nuwrap_runtime.host import endings
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.prepare import Prepared
-from nuwrap_runtime.host.process import die_with_parent, kill_group, kill_orphans, start
+from nuwrap_runtime.host.process import die_with_parent, kill_group, kill_orphans, reap_adopted, start
 from nuwrap_runtime.result import SCHEMA, Failure
 from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker import msgpack, protocol
@@ -27,6 +27,7 @@ POLL_SECONDS = 0.05  # only where there is no pidfd (macOS)
 READ_BYTES = 256 * 1024
 WAKE_SECONDS = 0.2
 FILES = 65536
+REAP_SECONDS = 1.0  # a job's daemons end while it runs, and nobody else waits for them: this is PID 1, or acts so
 END_SECONDS = 5.0  # from the end of its event socket to the end of the process
 
 
@@ -191,13 +192,15 @@ class Worker:
             self._lines += self._decoder.feed(data)
 
     def _wait_readable(self, peer: socket.socket, deadline: Optional[float]) -> bool:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        """Tell whether something came; False after a moment in which what the function left behind was reaped."""
+        reap_adopted((self.pid,))
+        left = REAP_SECONDS if deadline is None else min(REAP_SECONDS, max(0.0, deadline - time.monotonic()))
         with selectors.DefaultSelector() as selector:
             selector.register(peer, selectors.EVENT_READ)
             if self._pidfd >= 0:
                 selector.register(self._pidfd, selectors.EVENT_READ)
             else:
-                left = POLL_SECONDS if left is None else min(left, POLL_SECONDS)
+                left = min(left, POLL_SECONDS)
             return any(key.fileobj is peer for key, _ in selector.select(left))
 
     def _take_log(self, payload: bytes) -> None:

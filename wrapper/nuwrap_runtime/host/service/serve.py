@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional
 
 from nuwrap_runtime import __version__
 from nuwrap_runtime.errors import NuwrapError, Stopped
+from nuwrap_runtime.host import image
 from nuwrap_runtime.host.endings import WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.prepare import Prepared, hold
@@ -99,6 +100,7 @@ def _serve(
 def default_address(environ: Mapping[str, str]) -> str:
     """Return where to listen when nothing says it: in a container everywhere, else on this machine alone."""
     is_container = "KUBERNETES_SERVICE_HOST" in environ or any(os.path.exists(mark) for mark in CONTAINER_MARKS)
+    is_container = is_container or image.is_built(environ)  # not every runtime leaves a mark
     return "0.0.0.0" if is_container else "127.0.0.1"  # noqa: S104 - a container's port is published by who runs it
 
 

@@ -165,6 +165,8 @@ class Repository:
                 self._log_in(answer, is_first=True)
                 self._is_open = True
                 return
+            if answer.status != 400:  # what a server with TLS says to a caller without
+                raise self._unusable(answer)
             faults.append(self._unusable(answer))
         raise faults[0] if len({str(one) for one in faults}) == 1 else self._join(faults)
 

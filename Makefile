@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --custom-compile-command 'make locks'
 LOCKS := wrapper/nuwrap_runtime/host/locks
 
-.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer bench-nuclio docs schemas locks clean
+.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer bench-nuclio build-images docs schemas locks clean
 
 demo: $(VENV)/.run
 	@$(PY) examples/demo.py
@@ -35,6 +35,11 @@ bench-transfer: $(VENV)/.dev
 
 bench-nuclio: $(VENV)/.dev
 	$(PY) benchmarks/nuclio.py
+
+# PYTHONS="3.10 3.11" REGISTRY=host/team PUSH=1 PULL=1 BASE=mirror/library/python PROCESSOR_IMAGE=image ENGINE=docker
+build-images: $(VENV)/.run
+	@$(PY) images/build.py --pythons "$(PYTHONS)" --registry "$(REGISTRY)" --engine "$(ENGINE)" --base "$(BASE)" \
+	    --processor-image "$(PROCESSOR_IMAGE)" $(if $(PUSH),--push) $(if $(PULL),--pull)
 
 docs: .venvs/docs/stamp
 	.venvs/docs/bin/mkdocs build --strict

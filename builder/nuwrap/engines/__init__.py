@@ -62,6 +62,12 @@ class Engine(Protocol):
         with the class of the failure, the last lines of the log and what helps.
         """
 
+    def scan(self, order: Order, built: Built) -> list[str]:
+        """List where configuration and history of what was built have a value of the order's secrets; never a value.
+
+        Raises BuildError when they cannot be read.
+        """
+
 
 ENGINES: Final[Mapping[str, str]] = {
     "docker": "nuwrap.engines.docker",

@@ -1,20 +1,26 @@
 """The engines and registries that tests find on this machine: Docker on PATH, `NUWRAP_TEST_REGISTRY`,
-`NUWRAP_TEST_PYTHON_IMAGE`. What is not there skips the test that asks for it, with the reason.
+`NUWRAP_TEST_PYTHON_IMAGE`, for kaniko `NUWRAP_TEST_KANIKO_IMAGE`. What is not there skips the test that asks for it,
+with the reason.
 
 A test module imports the fixtures that it uses: `from lab import engine_environ, python_image, registry`.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from nuwrap.docker import why_unusable
+from nuwrap.engines import get_engine
+from nuwrap.spec.build import BuildSettings, RegistryAccess
 
 
 @pytest.fixture
@@ -76,3 +82,50 @@ def client_without_buildx(folder: Path) -> str:
         if os.access(path, os.X_OK) and "buildx plugin" in why_unusable(environ):
             return path
     pytest.skip("there is no docker client without buildx on PATH")
+
+
+def engine_settings(engine: str, name: str, registry: str) -> BuildSettings:
+    """Return the settings by which a test builds with that engine; skips where it cannot, with its reason."""
+    image = os.environ.get("NUWRAP_TEST_KANIKO_IMAGE", "")
+    settings = BuildSettings(
+        retries=0,
+        kaniko_image=image,
+        cache_repo=f"{registry}/{name}-cache",
+        access=RegistryAccess(insecure=(registry,)),
+    )
+    if engine == "kaniko" and not image and not os.environ.get("NUWRAP_KANIKO"):
+        pytest.skip("neither NUWRAP_TEST_KANIKO_IMAGE nor NUWRAP_KANIKO names an executor of kaniko")
+    found = get_engine(engine).look(settings, os.environ, push=True)
+    if not found.is_usable:
+        pytest.skip(f"{engine}: {found.reason}")
+    return settings
+
+
+def registry_digest(reference: str) -> str:
+    """Return the digest that a registry of plain http has under a tag, "" when it has none."""
+    host, _, rest = reference.partition("/")
+    name, _, tag = rest.rpartition(":")
+    connection = http.client.HTTPConnection(host, timeout=30)
+    try:
+        kinds = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
+        connection.request("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": kinds})
+        return connection.getresponse().getheader("Docker-Content-Digest") or ""
+    finally:
+        connection.close()
+
+
+def runs(words: str) -> bool:
+    """Tell whether a process of this machine has these words in its command line, in whatever container."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if words in path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"):
+                return True
+    return False
+
+
+def wait_until(holds: Callable[[], bool], *, timeout_s: float = 60) -> None:
+    """Wait until it holds. Fails when it does not in that time."""
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, "it has not come to that"
+        time.sleep(0.05)

@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from nuwrap.errors import UsageError
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.schema import did_you_mean
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a run asks of the container that it gets, where the platform has containers.
+
+    `image` runs as it is when it is one of ours, and else with the runtime brought in, as `base_image` does; without
+    both it is nuwrap's own image of the Python version, from `images_registry`. `resources` and `volumes` have the
+    shapes of `spec.shapes`, as plain values. `user` and `group` are numbers.
+    """
+
+    image: str = ""
+    base_image: str = ""
+    images_registry: str = ""
+    user: int | None = None
+    group: int | None = None
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    volumes: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -19,6 +37,7 @@ class Job:
     `folder` is where a relative `code_src` starts, `base` where files of the run go, `python_version` the minor version
     (`3.11`), `environ` what the function gets beside the platform's own environment. `attempt` counts the starts of
     the same run. A service's `host` is who takes its requests: "nuclio" is Nuclio's processor, all else our own.
+    `container` is for platforms that have some.
     """
 
     launch: Launch
@@ -28,6 +47,7 @@ class Job:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     attempt: int = 1
     host: str = ""
+    container: Container = Container()
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,7 @@ class Platform(Protocol):
 
 
 PLATFORMS: Final[Mapping[str, str]] = {
+    "docker": "nuwrap.platforms.docker",
     "local": "nuwrap.platforms.local",
 }
 

@@ -53,6 +53,8 @@ class Options:
     refresh: bool = False
     as_json: bool = False
     output_path: str = ""
+    platform: str = ""
+    refresh_code: bool = False
 
 
 def open_function(options: Options) -> FunctionFile:
@@ -162,7 +164,7 @@ def run_fields(options: Options) -> dict[str, Any]:
     if reserved:
         raise UsageError(f"--env {reserved[0]!r} is set by nuwrap itself; name the variable differently")
     given: dict[str, Any] = {
-        "platform": "local",
+        "platform": options.platform,
         "inputs": split_pairs(options.inputs, flag="-i"),
         "parameters": parse_parameters(options.params, flag="-p"),
         "init_parameters": parse_parameters(options.init_params, flag="--init-param"),
@@ -171,6 +173,7 @@ def run_fields(options: Options) -> dict[str, Any]:
         "timeout_s": timeout_s,
         "python": _absolute(options.python),
         "refresh": options.refresh,
+        "refresh_code": options.refresh_code,
     }
     return {name: value for name, value in given.items() if value}
 

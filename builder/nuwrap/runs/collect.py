@@ -13,7 +13,7 @@ from typing import Any
 
 from nuwrap.errors import ResultError
 from nuwrap.platforms.local import LAUNCH
-from nuwrap.store import ERROR, PRODUCES, STOPPED, EntityRecord, LineageRecord, RunRecord, Store
+from nuwrap.store import BUILT_IMAGE, COMPLETED, ERROR, PRODUCES, STOPPED, EntityRecord, LineageRecord, RunRecord, Store
 from nuwrap.store.results import FILE_NAME, read_result
 from nuwrap_runtime import errors as runtime_errors
 from nuwrap_runtime.entities import Key
@@ -43,6 +43,8 @@ def finish(store: Store, record: RunRecord, exit_code: int | None) -> RunRecord:
         state, message, code = _without_result(record, exit_code, str(exc))
         return store.finish_run(record.id, state, message, exit_code=code, outputs={}, result={})
     left = _take_outputs(record, result, place)
+    if record.action == "build" and result.state == COMPLETED:
+        _take_image(store, record, str(result.results.get("image") or ""))
     return store.finish_run(
         record.id,
         result.state,
@@ -53,6 +55,17 @@ def finish(store: Store, record: RunRecord, exit_code: int | None) -> RunRecord:
         entities=left.entities,
         lineage=left.lineage,
     )
+
+
+def _take_image(store: Store, record: RunRecord, image: str) -> None:
+    """Give the version that was built its image, in place: the next run of it starts from there.
+
+    `built_image` beside it says that no person has named that image: a function that is described again without one
+    is still this version.
+    """
+    function = store.get_function(record.project, record.function, record.function_id)
+    if image and function:
+        store.update_function(replace(function, spec={**function.spec, "image": image, BUILT_IMAGE: image}))
 
 
 @dataclass(frozen=True)

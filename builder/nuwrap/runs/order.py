@@ -18,7 +18,7 @@ from nuwrap.runs.inputs import Resolved, resolve
 from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.function import PYTHON_VERSIONS, Function, make_function
 from nuwrap.spec.run_values import RunValues, TaskValues
-from nuwrap.store import CONSUMES, PENDING, FunctionRecord, LineageRecord, RunRecord, Store
+from nuwrap.store import BUILT_IMAGE, CONSUMES, PENDING, FunctionRecord, LineageRecord, RunRecord, Store
 from nuwrap.store.config import read_config
 from nuwrap.store.secrets import Secrets
 
@@ -56,7 +56,7 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
     """
     spec = stored(function)
     there = store.get_function(function.project, function.name, function.uuid)
-    if there and ({**foreign(there.spec), **spec}, folder) == (dict(there.spec), there.folder):
+    if there and ({**_kept(there.spec, spec), **spec}, folder) == (dict(there.spec), there.folder):
         return there
     if function.uuid and there:
         raise UsageError(
@@ -65,6 +65,13 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
         )
     made = FunctionRecord(function.uuid or str(uuid.uuid4()), function.project, function.name, spec, folder)
     return store.add_function(made)
+
+
+def _kept(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a version has beside what is said of it now: another program's fields, and the image it was built."""
+    built = spec.get(BUILT_IMAGE)
+    image = {"image": built} if built and built == spec.get("image") and "image" not in given else {}
+    return {**foreign(spec), **image}
 
 
 def stored(function: Function) -> dict[str, Any]:
@@ -116,15 +123,19 @@ def place(
     Raises NuwrapError, and there is no run then: no folder, nothing in the history.
     """
     order = order or Order()
+    if values.action == "build":
+        from nuwrap.runs.placing_builds import place_build
+
+        return place_build(store, home, function, values, say=say, order=order)
     spec = function_of(function)
     name = choose_platform(values, home)
     platform = get_platform(name)
     for note in platform_notes(spec, values, name):
         say(note)
-    base = _base(order)
+    base = base_folder(order)
     values = _absolute(values, base)
     resolved = resolve(store, spec, values, base)
-    secrets = {**_read_secrets(home, spec.project, values, order), **order.secrets}
+    secrets = read_secrets(home, spec.project, values, order)
     run = order.again.id if order.again else str(uuid.uuid4())
     job = _make_job(spec, function.folder or base, values, resolved, run=run, base=base, order=order)
     held = alive.take(home, run)
@@ -132,7 +143,7 @@ def place(
         here = platform.place(job, say=say)
         try:
             record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, name, {}, here.folder)
-            return Placed(_write_down(store, function, values, resolved, record, order), here, held, secrets)
+            return Placed(write_down(store, function, values, resolved, record, order), here, held, secrets)
         except BaseException:
             shutil.rmtree(here.folder, ignore_errors=True)
             raise
@@ -141,7 +152,7 @@ def place(
         raise
 
 
-def _base(order: Order) -> str:
+def base_folder(order: Order) -> str:
     """Return the folder that one stands in; of a further attempt the one where the run was asked for."""
     if not order.again:
         return os.getcwd()
@@ -156,9 +167,11 @@ def _absolute(values: RunValues, base: str) -> RunValues:
     return values.model_copy(update={"output_path": os.path.abspath(os.path.join(base, os.path.expanduser(path)))})
 
 
-def _read_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:
+def read_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:
+    """Return the values of the run's secrets: the caller's own, else the project's. Raises NotFound."""
     kept = Secrets(home)
-    return {name: kept.get(project, name) for name in values.secrets if name not in order.secrets}
+    found = {name: kept.get(project, name) for name in values.secrets if name not in order.secrets}
+    return {**found, **order.secrets}
 
 
 def _make_job(
@@ -180,9 +193,10 @@ def _make_job(
     )
 
 
-def _write_down(
+def write_down(
     store: Store, function: FunctionRecord, values: RunValues, resolved: Resolved, record: RunRecord, order: Order
 ) -> RunRecord:
+    """Write the run down as PENDING, with its task and the entities and lineage of its inputs."""
     given = values.given()
     task = store.ensure_task(
         function, values.action, {name: one for name, one in given.items() if name in TaskValues.model_fields}

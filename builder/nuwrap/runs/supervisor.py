@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from nuwrap import errors
+from nuwrap.builds import attending
 from nuwrap.command import Command, hide_environment, start_detached
 from nuwrap.errors import NotFound, NuwrapError
 from nuwrap.platforms import Placed as PlacedHere
@@ -133,6 +134,8 @@ def _attend(
     # The host holds the lock too: a job goes on when its supervisor is killed, and so does the run.
     shown = replace(screen, on_start=begin, keep_open=(*screen.keep_open, held))
     try:
+        if record.action == "build":
+            return attending.attend(here, secrets=secrets, screen=shown)
         return get_platform(record.platform).attend(here, record.action, secrets=secrets, screen=shown)
     finally:
         has_ended.set()

@@ -94,7 +94,9 @@ class Function:
         log_info: bool = True,
         **fields: Unpack[RunFields],
     ) -> Run:
-        """Run this version as a job, as a service or (not yet) build its image; return the run.
+        """Run this version as a job, as a service, or build its image; return the run.
+
+        A build that is done gives this version its image, by digest, and the next run starts from it.
 
         A job with `local_execution=True` is waited for, any other run by `wait=True`: a job to its end, a service
         until it is ready. A run that fails does not raise: its reason is printed (not with `log_info=False`), and is

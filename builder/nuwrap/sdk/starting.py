@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nuwrap.errors import PlatformError, UsageError
+from nuwrap.errors import UsageError
 from nuwrap.runs import order, supervisor
 from nuwrap.sdk import context
 from nuwrap.sdk.runs import Run
@@ -21,8 +21,6 @@ def start_run(
     if not isinstance(wait, (bool, type(None), type(...))):  # `run("serve", ...)` stands in DigitalHub's page as it is
         raise UsageError(f"wait: {show(wait)} is not true or false; all else goes by name, as parameters={{…}}")
     values = make_run_values(action, fields, origin=f"run of {function.name!r}")
-    if values.action == "build":
-        raise PlatformError("action build: this version of nuwrap cannot build images yet; job and serve run without")
     ctx = context.current()
     placed = order.place(ctx.store, ctx.home, function, values, say=context.say)
     run = Run(supervisor.start(ctx.home, placed))

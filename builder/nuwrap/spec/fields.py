@@ -116,7 +116,9 @@ def platform_notes(function: Function, values: RunValues, platform: str) -> list
     Raises SpecError with all fields at once that the platform cannot honour. One that the table does not know honours
     everything.
     """
-    given = [*_given(values), *(name for name in ("image", "base_image") if getattr(function, name))]
+    given = _given(values)
+    if values.action != "build":  # which takes both, wherever it is
+        given += [name for name in ("image", "base_image") if getattr(function, name)]
     how = {name: _NOT_HONOURED.get(name.partition(".")[0], {}).get(platform, "honoured") for name in given}
     refused = [
         f"  {name}: platform {platform!r} cannot honour it; leave it out" for name in given if how[name] == "error"

@@ -15,6 +15,7 @@ CREATED, PENDING, RUNNING = "CREATED", "PENDING", "RUNNING"
 COMPLETED, ERROR, STOPPED = "COMPLETED", "ERROR", "STOPPED"
 ENDED: Final = frozenset({COMPLETED, ERROR, STOPPED})
 CONSUMES, PRODUCES = "consumes", "produces"
+BUILT_IMAGE: Final = "built_image"  # in a version's spec: the image that a build gave it
 
 Document = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""`nuwrap run`, `nuwrap serve`, `nuwrap nuclio` and `nuwrap cache`."""
+"""`nuwrap run`, `nuwrap serve`, `nuwrap build`, `nuwrap nuclio` and `nuwrap cache`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ _FUNCTION = (
         "--secret", "secrets", multiple=True, metavar="NAME", help="A secret; its value is that variable's, here."
     ),
     click.option("--refresh", is_flag=True, help="Resolve the requirements anew."),
+    click.option(
+        "--platform", default="", metavar="NAME", help="Where it runs: local, or docker; the setting, else local."
+    ),
+    click.option("--refresh-code", is_flag=True, help="Fetch the code though the image has it."),
 )
 _PORT = click.IntRange(0, 65535)
 _COUNT = click.IntRange(min=1)
@@ -117,6 +121,43 @@ def serve(**options: Any) -> int:
     return serve_function(ServeOptions(**options))
 
 
+@click.command(short_help="Build a function's image.")
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--push/--no-push", default=None, help="Send it to its registry; as build.registry is set, by default.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "docker", "kaniko"]),
+    help="What builds; the setting build.engine, else the first that can.",
+)
+@click.option(
+    "--instruction", "instructions", multiple=True, metavar="COMMAND", help="A command that the build runs as root."
+)
+@click.option("--env", "envs", multiple=True, metavar="NAME=VALUE", help="A variable of the build alone.")
+@click.option(
+    "--persist-env", "persistent", multiple=True, metavar="NAME=VALUE", help="A variable that stays in the image."
+)
+@click.option(
+    "--secret", "secrets", multiple=True, metavar="NAME", help="A secret; instructions read /run/secrets/NAME."
+)
+@click.option("--timeout-s", type=float, metavar="N", help="Longest time of the build, in seconds.")
+@click.option("--rebuild", is_flag=True, help="Build anew, without what is kept of earlier builds.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the engine prints too; the log has it always.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result document, and nothing else, to standard output."
+)
+def build(**options: Any) -> int:
+    """Build the image of the function of FILE, a YAML file or a folder with a function.yaml.
+
+    Base image, requirements and code are the function's. The image runs by itself (`docker run IMAGE`), as a job or as
+    a service, and the function's next runs start from it. Its tag is made of its content: what has not changed is not
+    built again. Printed is the image's name, by digest where a registry has it. The exit code is 0 done, 2 usage,
+    3 source, 10 the build failed, 143 stopped.
+    """
+    from nuwrap.cli.build import BuildOptions, build_function
+
+    return build_function(BuildOptions(**options))
+
+
 @click.command(short_help="Write a function's files for Nuclio.")
 @with_options(*_VALUES)
 @click.option("-o", "--output", default="nuclio", metavar="FOLDER", help="Where they go, nuclio/ by default.")
@@ -183,4 +224,4 @@ def clean_cache(*, older_than: float | None, remove_all: bool, dry_run: bool, as
     return clean([*age, *flags], as_json=as_json)
 
 
-COMMANDS: tuple[click.Command, ...] = (run, serve, nuclio, cache)
+COMMANDS: tuple[click.Command, ...] = (run, serve, build, nuclio, cache)

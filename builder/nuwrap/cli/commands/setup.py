@@ -53,7 +53,13 @@ def check(*, file: str, python: str, as_json: bool) -> int:
 @with_options(
     _FILE,
     click.option(
-        "--action", type=click.Choice(["job", "serve"]), default="job", help="What is asked for, job by default."
+        "--action",
+        type=click.Choice(["job", "serve", "build"]),
+        default="job",
+        help="What is asked for, job by default.",
+    ),
+    click.option(
+        "--instruction", "instructions", multiple=True, metavar="COMMAND", help="A command that a build runs as root."
     ),
     click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the handler."),
     click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=PATH", help="An input: a path, a key."),
@@ -68,13 +74,39 @@ def plan(**options: Any) -> int:
     """Tell what a run of FILE with these arguments would do: interpreter, code, requirements, inputs, and what of it is
     there from before and used again. Nothing is fetched, installed or written, neither here nor in the history.
 
-    The launch document stands below: what the function's host would be given. The exit code is 0, or the one with
+    The launch document stands below: what the function's host would be given; of a build, the Dockerfile. To tell what
+    a build would do the code is fetched, into a folder that is gone afterwards. The exit code is 0, or the one with
     which the run would end before it begins: 2 the file or an argument, 3 source, 4 requirements, 7 inputs, 10 no such
-    Python.
+    Python, no engine, no such base image.
     """
+    instructions = options.pop("instructions")
+    if options["action"] == "build":
+        from nuwrap.cli.arguments import Options
+        from nuwrap.cli.build_plan import show_build_plan
+
+        return show_build_plan(Options(file=options["file"], as_json=options["as_json"]), instructions)
+    if instructions:
+        raise click.UsageError("--instruction goes with --action build")
     from nuwrap.cli.plan import PlanOptions, show_plan
 
     return show_plan(PlanOptions(**options))
+
+
+@click.command(short_help="Tell what an image is made of.")
+@click.argument("what", metavar="FILE|IMAGE")
+@click.option(
+    "--instruction", "instructions", multiple=True, metavar="COMMAND", help="A command that the build of FILE runs."
+)
+@JSON
+def explain(*, what: str, instructions: tuple[str, ...], as_json: bool) -> int:
+    """Tell what an image was made of, and each layer's size. Nothing is pulled.
+
+    Of a function's FILE it is the image that was built last, and what has changed since then: base image, requirements
+    one by one, instructions, files, and which steps a build would do again because of it.
+    """
+    from nuwrap.cli.explain import explain as explain_image
+
+    return explain_image(what, instructions, as_json=as_json)
 
 
 @click.command(short_help="Print a JSON Schema, for an editor.")
@@ -215,4 +247,4 @@ def completion(context: click.Context, *, shell: str, answer: bool) -> int:
     return 0
 
 
-COMMANDS: tuple[click.Command, ...] = (init, check, plan, schema, config, secret, doctor, completion)
+COMMANDS: tuple[click.Command, ...] = (init, check, plan, explain, schema, config, secret, doctor, completion)

@@ -1,0 +1,79 @@
+"""The process that builds: reads what was planned, drives the engine, checks what came, leaves the result."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+from nuwrap.builds.checking import check_built
+from nuwrap.builds.document import CONTEXT, DOCKERFILE, BuildDocument, read_document
+from nuwrap.builds.progress import Progress
+from nuwrap.builds.telling import now, write_built, write_failed
+from nuwrap.engines import Engine, Order, get_engine
+from nuwrap.errors import BuildError, NuwrapError
+from nuwrap.spec.build import Built
+
+STDOUT = 1
+STOPS = ("stopped",)
+
+
+def main(folder: str) -> int:
+    """Build what the run's folder says and return the exit code; its steps are told on standard error."""
+    started = now()
+    try:
+        document = read_document(folder)
+    except NuwrapError as exc:
+        print(f"nuwrap: {exc}", file=sys.stderr)
+        return exc.exit_code
+    progress = Progress(sys.stderr)
+    progress.note(f"engine {document.engine}: {document.why}")
+    began = time.monotonic()
+    try:
+        order = _order(folder, document)
+        engine = get_engine(document.engine)
+        built = engine.build(order, report=progress)
+        took = time.monotonic() - began
+        requirements = _check(engine, order, built, document)
+    except NuwrapError as exc:
+        is_stop = isinstance(exc, BuildError) and exc.kind in STOPS
+        print(f"nuwrap: {exc}", file=sys.stderr)
+        return write_failed(folder, document, exc, started=started, is_stop=is_stop)
+    progress.end(built)
+    seconds = {**document.seconds, "build": took, "check": time.monotonic() - began - took, **progress.seconds}
+    write_built(folder, document, built, started=started, seconds=seconds, requirements=requirements)
+    return 0
+
+
+def _check(engine: Engine, order: Order, built: Built, document: BuildDocument) -> list[str]:
+    return check_built(engine, order, built, document.plan)
+
+
+def _order(folder: str, document: BuildDocument) -> Order:
+    return Order(
+        plan=document.plan,
+        context=os.path.join(folder, CONTEXT),
+        dockerfile=os.path.join(folder, DOCKERFILE),
+        destinations=(document.plan.reference,),
+        settings=document.settings,
+        push=document.push,
+        secrets=_secrets(document),
+        timeout_s=document.timeout_s,
+        environ=dict(os.environ),
+        log=(STDOUT,),
+        has_cache=document.has_cache,
+    )
+
+
+def _secrets(document: BuildDocument) -> Mapping[str, str]:
+    """Return the values of the plan's secrets: private files, as the supervisor has put them."""
+    found = {}
+    for name in document.plan.secrets:
+        path = os.path.join(os.environ.get("NUWRAP_SECRETS", ""), name)
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+                found[name] = stream.read()
+        except OSError as exc:
+            raise BuildError(f"secret {name!r} cannot be read: {exc.strerror}") from exc
+    return found

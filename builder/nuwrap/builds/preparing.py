@@ -1,0 +1,125 @@
+"""From a function to a build that can begin: engine chosen, code fetched, facts gathered, planned, permission probed.
+
+What can be refused is refused here, before an engine is started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from nuwrap.builds import facts as known
+from nuwrap.builds.choosing import Chosen, choose_engine
+from nuwrap.builds.context import write_context
+from nuwrap.builds.document import BuildDocument, write_document
+from nuwrap.builds.reuse import find_built
+from nuwrap.builds.source import FOLDER, Fetch, fetch_source
+from nuwrap.builds.telling import write_reused
+from nuwrap.plan.build import plan_build
+from nuwrap.plan.launch import plan_launch
+from nuwrap.registry.permission import check_push
+from nuwrap.spec.build import BuildFacts, BuildPlan, BuildSettings, SourceFacts
+from nuwrap.spec.function import PYTHON_VERSIONS, Function
+from nuwrap.spec.run_values import RunValues
+from nuwrap.spec.task import JobTask
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A build as it was asked for. `start` is the folder of a relative `code_src`, `err` where a person reads.
+
+    `say` gets what a person should hear, one sentence each.
+    """
+
+    function: Function
+    values: RunValues
+    settings: BuildSettings
+    start: str
+    run: str
+    environ: Mapping[str, str]
+    say: Callable[[str], None]
+    err: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A planned build with all that it was planned from; `seconds` by phase."""
+
+    chosen: Chosen
+    settings: BuildSettings
+    facts: BuildFacts
+    plan: BuildPlan
+    push: bool
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def prepare(asked: Asked, work: str) -> Prepared:
+    """Return the plan; the code lies in the folder `work` then. Raises NuwrapError for what cannot be built."""
+    settings, push = settle(asked.settings, asked.values)
+    chosen = choose_engine(settings, asked.environ, push=push)
+    for reason in chosen.passed:
+        asked.say(f"not built with {reason}")
+    began = time.monotonic()
+    source = _fetch(asked, work)
+    fetched = time.monotonic()
+    look = known.Look(chosen.name, settings, asked.environ, known.facts_cache(asked.environ))
+    base = known.find_base(asked.function, look)
+    facts = BuildFacts(base=base, source=source, runtime=known.find_runtime(base, look))
+    plan = plan_build(asked.function, asked.values, settings, facts)
+    seconds = {"source": fetched - began, "plan": time.monotonic() - fetched}
+    return Prepared(chosen, settings, facts, plan, push, seconds)
+
+
+def settle(settings: BuildSettings, values: RunValues) -> tuple[BuildSettings, bool]:
+    """Return the settings with what the run says of its own, and whether the image is pushed."""
+    push = bool(settings.registry) if values.push is None else values.push
+    return replace(settings, engine=values.engine or settings.engine), push
+
+
+def place(asked: Asked, folder: str) -> Prepared:
+    """Make the folder of a run that builds: document, Dockerfile, context, or at once the result for an image that is
+    there already. Raises NuwrapError; the folder is the caller's to remove then.
+    """
+    prepared = prepare(asked, folder)
+    for note in prepared.plan.notes:
+        asked.say(note)
+    document = _document(asked, prepared)
+    built = None if asked.values.rebuild else find_built(prepared, asked.environ)
+    write_document(folder, document)
+    if built:
+        write_reused(folder, document, built)
+    else:
+        if prepared.push:
+            check_push(prepared.plan.reference, prepared.settings.access, asked.environ)
+        write_context(folder, prepared.plan)
+    shutil.rmtree(os.path.join(folder, FOLDER), ignore_errors=True)
+    return prepared
+
+
+def _fetch(asked: Asked, work: str) -> SourceFacts:
+    launch = plan_launch(asked.function, JobTask(run=asked.run))
+    return fetch_source(Fetch(launch, asked.start, work, asked.environ, asked.err))
+
+
+def _document(asked: Asked, prepared: Prepared) -> BuildDocument:
+    function, source = asked.function, prepared.facts.source
+    return BuildDocument(
+        project=function.project,
+        function=function.name,
+        run=asked.run,
+        engine=prepared.chosen.name,
+        why=prepared.chosen.why,
+        plan=replace(prepared.plan, files=()),
+        settings=prepared.settings,
+        push=prepared.push,
+        has_cache=not asked.values.rebuild,
+        timeout_s=asked.values.timeout_s,
+        code_src=source.address,
+        revision=source.revision,
+        python=PYTHON_VERSIONS[function.python_version],
+        warnings=prepared.plan.notes,
+        seconds=prepared.seconds,
+    )

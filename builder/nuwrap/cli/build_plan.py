@@ -1,0 +1,109 @@
+"""`nuwrap plan --action build`: the image that a build would make, its Dockerfile, and what of it is there already."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nuwrap.builds.preparing import Asked, Prepared, prepare
+from nuwrap.builds.reuse import find_built
+from nuwrap.cli.arguments import Options, open_function, say
+from nuwrap.cli.show import show_rows, show_text
+from nuwrap.cli.terminal import STDERR
+from nuwrap.runs.order import function_of
+from nuwrap.sdk import context
+from nuwrap.spec.build import Built
+from nuwrap.spec.function import Function, has_scheme
+from nuwrap.spec.function_file import FunctionFile
+from nuwrap.spec.run_values import make_run_values
+from nuwrap.store.config import read_config
+from nuwrap.store.home import home_folder
+from nuwrap.text import escape
+
+
+@dataclass(frozen=True)
+class Look:
+    """A planned build, and the image that has the same content, if there is one."""
+
+    prepared: Prepared
+    built: Built | None
+
+
+def show_build_plan(options: Options, instructions: Sequence[str]) -> int:
+    """Print what would be built. The code is fetched to see what it is, into a folder that is gone afterwards."""
+    file = open_function(options)
+    with look_at_build(file, {"instructions": list(instructions) or None}) as look:
+        if options.as_json:
+            print(json.dumps(_document(look), indent=1), flush=True)
+            return 0
+        plan = look.prepared.plan
+        show_rows(("part", "what a build would do"), list(_rows(look)))
+        show_text("")
+        print(escape(plan.dockerfile.rstrip("\n")), flush=True)
+    return 0
+
+
+@contextmanager
+def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
+    """Give the planned build of a function file; its code lies in a folder that is gone after the body.
+
+    Raises NuwrapError as a build would.
+    """
+    function = latest_image(file.function)
+    values = make_run_values("build", fields, origin=f"the build of {function.name!r}")
+    start = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else os.getcwd()
+    settings = read_config(home_folder(os.environ)).build
+    with tempfile.TemporaryDirectory(prefix="nuwrap-plan-") as work:
+        asked = Asked(function, values, settings, start, "plan", dict(os.environ), say, (STDERR,))
+        prepared = prepare(asked, work)
+        yield Look(prepared, find_built(prepared, asked.environ))
+
+
+def latest_image(function: Function) -> Function:
+    """Return the function with the image that its latest version has, where it names none itself: builds go there."""
+    if function.image:
+        return function
+    record = context.current().store.get_function(function.project, function.name)
+    image = function_of(record).image if record else ""
+    return function.model_copy(update={"image": image}) if image else function
+
+
+def _document(look: Look) -> dict[str, Any]:
+    prepared = look.prepared
+    plan = prepared.plan
+    return {
+        "image": plan.reference,
+        "content": plan.content,
+        "engine": prepared.chosen.name,
+        "why": prepared.chosen.why,
+        "push": prepared.push,
+        "built": look.built.pinned if look.built else None,
+        "base": asdict(prepared.facts.base),
+        "source": {"code_src": prepared.facts.source.address, "revision": prepared.facts.source.revision},
+        "dockerfile": plan.dockerfile,
+        "files": [one.path for one in plan.files],
+        "labels": dict(plan.labels),
+        "inputs": dict(plan.inputs),
+        "secrets": list(plan.secrets),
+        "notes": list(plan.notes),
+    }
+
+
+def _rows(look: Look) -> Iterator[tuple[str, str]]:
+    prepared = look.prepared
+    plan, facts = prepared.plan, prepared.facts
+    yield "image", plan.reference
+    yield "engine", f"{prepared.chosen.name}: {prepared.chosen.why}"
+    yield "base", f"{facts.base.reference}, {facts.base.digest[:19]}, Python {facts.base.python or 'to be seen'}"
+    yield "code", f"{facts.source.revision[:19]}, {len(facts.source.files)} files"
+    if look.built:
+        yield "reused", f"{look.built.pinned} has the same content: nothing would be built"
+    else:
+        yield "steps", f"{len(plan.steps)}, what the engine's cache has of them is used again"
+    yield "push", f"to {plan.reference.partition('/')[0]}" if prepared.push else "no, it stays with the engine"
+    yield from (("note", text) for text in plan.notes)

@@ -1,0 +1,63 @@
+"""A build as a run: planned in its folder, in the history, ready for a supervisor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+
+from nuwrap.builds import preparing
+from nuwrap.errors import UsageError
+from nuwrap.platforms import Placed as PlacedHere
+from nuwrap.platforms.local import make_run_folder
+from nuwrap.runs import alive
+from nuwrap.runs.inputs import Resolved
+from nuwrap.runs.order import Order, Placed, base_folder, choose_platform, function_of, read_secrets, write_down
+from nuwrap.spec.fields import platform_notes
+from nuwrap.spec.run_values import RunValues
+from nuwrap.store import FunctionRecord, RunRecord, Store
+from nuwrap.store.config import read_config
+
+HERE = ("local", "docker")  # both build on this machine
+STDERR = 2
+
+
+def place_build(
+    store: Store, home: str, function: FunctionRecord, values: RunValues, *, say: Callable[[str], None], order: Order
+) -> Placed:
+    """Plan the build and write it down as PENDING; see `order.place`."""
+    spec = function_of(function)
+    platform = choose_platform(values, home)
+    if platform not in HERE:
+        raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join(HERE)}")
+    for note in platform_notes(spec, values, "local"):
+        say(note)
+    secrets = read_secrets(home, spec.project, values, order)
+    settings = read_config(home).build
+    base = base_folder(order)
+    run = order.again.id if order.again else str(uuid.uuid4())
+    held = alive.take(home, run)
+    try:
+        folder = make_run_folder(base, run, order.again.attempt + 1 if order.again else 1)
+        try:
+            asked = preparing.Asked(
+                function=spec,
+                values=values,
+                settings=settings,
+                start=function.folder or base,
+                run=run,
+                environ=dict(os.environ),
+                say=say,
+                err=(STDERR,) if order.is_attended else (),
+            )
+            preparing.place(asked, folder)
+            record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, platform, {}, folder)
+            written = write_down(store, function, values, Resolved(), record, order)
+            return Placed(written, PlacedHere(folder, base, dict(os.environ)), held, secrets)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    except BaseException:
+        alive.release(home, run, held)
+        raise

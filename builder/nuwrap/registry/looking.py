@@ -64,7 +64,7 @@ def look(
         return kept
     env = env_of(config)
     python = _told_version(env, config.get("Labels") or {})
-    found = _find_libc(repository, layers, python) if python else _find_all(repository, layers, env)
+    found = Found(python, _find_libc(repository, layers), looked=True) if python else _find_all(repository, layers, env)
     if found.looked:
         _save(cache, digest, found)
     return found
@@ -87,27 +87,24 @@ def _told_version(env: Mapping[str, str], labels: Mapping[str, Any]) -> str:
     return f"3.{minor}" if major == "3" and minor.isdecimal() else ""
 
 
-def _find_libc(repository: Repository, layers: Sequence[Layer], python: str) -> Found:
-    """Look from the bottom up, where a system has its libraries, and no further than to the first that tells."""
+def _find_libc(repository: Repository, layers: Sequence[Layer]) -> str:
+    """Return the libc of the system: from the bottom up, as far as the first layer that tells."""
     files, budget = Files(), _Budget()
     for layer in layers:
-        if not _read(repository, layer, files, budget, until_libc=True):
-            return Found(python)
-        if files.libc:
+        if not _read(repository, layer, files, budget, until_libc=True) or files.libc:
             break
-    return Found(python, files.libc, looked=True)
+    return files.libc
 
 
 def _find_all(repository: Repository, layers: Sequence[Layer], env: Mapping[str, str]) -> Found:
-    """Look from the top down until it is certain which `python3` is the first on PATH."""
+    """Look from the top down until it is certain which `python3` is the first on PATH; else for the libc alone."""
     files, budget = Files(path_of(env)), _Budget()
     for layer in reversed(layers):
         if not _read(repository, layer, files, budget):
-            return _find_libc(repository, layers[:1], "") if layer != layers[0] else Found()
+            return Found(libc=_find_libc(repository, layers[:1]))
         if files.is_settled:
             break
-    is_told = bool(files.python) or not files.has_program
-    return Found(files.python, files.libc, looked=is_told)
+    return Found(files.python, files.libc, looked=bool(files.python) or not files.has_program)
 
 
 def _read(repository: Repository, layer: Layer, files: Files, budget: _Budget, *, until_libc: bool = False) -> bool:

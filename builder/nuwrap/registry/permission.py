@@ -15,8 +15,8 @@ from nuwrap.spec.build import RegistryAccess
 def check_push(reference: str, access: RegistryAccess, environ: Mapping[str, str]) -> None:
     """Begin an upload and take it back, with the credentials that an engine would use.
 
-    Nothing is left in the registry. Raises SpecError for a reference that is none, RegistryError that names the
-    credentials used and the command that helps.
+    Raises SpecError for a reference that is none, RegistryError that names the credentials used and the command that
+    helps.
     """
     repository = Repository(own_endpoint(parse_reference(reference), access), access, environ, actions="pull,push")
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from nuwrap.plan.dockerfile import line_fault
 from nuwrap.plan.references import allowed_fault, reference_fault
-from nuwrap.spec.build import LABEL_API, LABEL_RUNTIME, TREE, BuildFacts, BuildSettings, ImageFacts
+from nuwrap.spec.build import LABEL_API, LABEL_FEATURES, LABEL_RUNTIME, TREE, BuildFacts, BuildSettings, ImageFacts
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap_runtime.launch import API
 from nuwrap_runtime.schema import show
@@ -20,7 +21,15 @@ def base_faults(function: Function, settings: BuildSettings, facts: BuildFacts) 
         fault = reference_fault(function.base_image) or allowed_fault(function.base_image, settings.allowed_base_images)
         if fault:
             return [f"base_image: {fault}"]
+    unnamed = [fault for one in (facts.base, facts.runtime) if one and (fault := reference_fault(named(one)))]
+    if unnamed:
+        return [f"base_image: {fault}" for fault in unnamed]
     return [*_libc_faults(function, facts), *_python_faults(function, settings, facts.base), *_tree_faults(facts)]
+
+
+def named(image: ImageFacts) -> str:
+    """Return the image by digest; one of the engine's own store by its name, as BuildKit looks for no other there."""
+    return image.reference if image.is_local or not image.pinned else image.pinned
 
 
 def needs_python(function: Function, settings: BuildSettings, base: ImageFacts) -> bool:
@@ -34,19 +43,20 @@ def is_unknown(base: ImageFacts) -> bool:
 
 
 def check_command(python: str) -> str:
-    """Return the command that fails, with the reason, where `python3` is not of that version."""
+    """Return the command that fails, with the reason, where `python3` is missing or not of that version."""
     look = (
         "import sys; v = '%d.%d' % sys.version_info[:2]; "
         f"sys.exit('the base image has Python ' + v + ', the function asks for {python}' if v != '{python}' else 0)"
     )
-    return f'python3 -c "{look}"'
+    missing = f"echo 'the base image has no python3 on its PATH, the function asks for Python {python}' >&2"
+    return f'command -v python3 >/dev/null || {{ {missing}; exit 1; }}; python3 -c "{look}"'
 
 
 def install_command(python: str) -> str:
     """Return the command that installs Python of that version below /opt/python, its programs in `current/bin`."""
     return (
-        f"{TREE}/bin/uv python install --no-config --no-bin --install-dir {PYTHON_PLACE} {python}"
-        f" && ln -s {PYTHON_PLACE}/cpython-{python}.*/ {PYTHON_PLACE}/current"
+        f"{TREE}/bin/uv python install --no-config --no-cache --no-bin --install-dir {PYTHON_PLACE} {python}"
+        f" && ln -s {PYTHON_PLACE}/cpython-{python}.* {PYTHON_PLACE}/current"
     )
 
 
@@ -78,8 +88,12 @@ def _libc_faults(function: Function, facts: BuildFacts) -> Iterator[str]:
 
 
 def _tree_faults(facts: BuildFacts) -> Iterator[str]:
-    """Yield what keeps `/opt/nuwrap` and the base from going together."""
+    """Yield what keeps `/opt/nuwrap` and the base from going together, or its labels from being handed on."""
     tree, base = facts.runtime or facts.base, facts.base
+    for name in (LABEL_FEATURES, LABEL_RUNTIME):
+        fault = line_fault(tree.labels.get(name, ""))
+        if fault:
+            yield f"base_image: the label {name} of {show(tree.reference)} {fault}; run make build-images"
     if tree.architecture and base.architecture and tree.architecture != base.architecture:
         yield (
             f"base_image: {show(base.reference)} is for {base.architecture}, {show(tree.reference)} for "

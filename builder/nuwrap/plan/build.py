@@ -6,26 +6,40 @@ Layers lie in the order of how seldom they change: base, runtime, instructions, 
 from __future__ import annotations
 
 import os.path
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from nuwrap.errors import SpecError
 from nuwrap.plan import records
-from nuwrap.plan.base_image import PYTHON_PLACE, base_faults, check_command, install_command, is_unknown, needs_python
-from nuwrap.plan.dockerfile import Sheet, command_fault, line_fault, read_steps, render, template_text
+from nuwrap.plan.base_image import (
+    PYTHON_PLACE,
+    base_faults,
+    check_command,
+    install_command,
+    is_unknown,
+    named,
+    needs_python,
+)
+from nuwrap.plan.build_faults import env_faults, instruction_faults, requirement_faults, source_faults
+from nuwrap.plan.dockerfile import Sheet, read_steps, render, template_text
 from nuwrap.plan.instructions import QUIET, complete
-from nuwrap.plan.references import image_name
-from nuwrap.spec.build import RECORDS, TREE, BuildFacts, BuildPlan, BuildSettings, ContextFile, ImageFacts
+from nuwrap.plan.references import image_name, name_faults
+from nuwrap.spec.build import (
+    LABEL_CONTENT,
+    RECORDS,
+    TREE,
+    BuildFacts,
+    BuildPlan,
+    BuildSettings,
+    ContextFile,
+    ImageFacts,
+)
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
-from nuwrap.spec.requirements import has_password, hide_credentials
 from nuwrap.spec.run_values import RunValues
 from nuwrap.spec.shapes import Env
-from nuwrap_runtime.schema import show
 
 TAG_CHARACTERS: Final = 16
-_ENGINE_ARGUMENT = re.compile(r"BUILDKIT_")  # of these, BUILDKIT_SYNTAX alone names another program to read the file
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,12 @@ class Given:
         """The requirements in the user's order, each once."""
         return tuple(dict.fromkeys(self.function.requirements))
 
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The secrets that a step mounts; where wheels are installed, instructions alone do."""
+        asks_index = self.function.requirements and not self.wheels
+        return self.values.secrets if self.values.instructions or asks_index else ()
+
 
 def plan_build(
     function: Function, values: RunValues, settings: BuildSettings, facts: BuildFacts, *, wheels: bool = False
@@ -55,10 +75,11 @@ def plan_build(
     given = Given(function, values, settings, facts, wheels)
     faults = [
         *base_faults(function, settings, facts),
-        *_instruction_faults(values.instructions),
-        *_requirement_faults(given.requirements),
-        *_env_faults(values.envs, facts.base),
-        *_path_faults(facts),
+        *name_faults(function, settings),
+        *instruction_faults(values.instructions),
+        *requirement_faults(given.requirements),
+        *env_faults(values.envs, facts.base),
+        *source_faults(facts.source),
     ]
     if faults:
         raise SpecError(f"function {function.name!r} cannot be built:\n" + "\n".join(f"  {line}" for line in faults))
@@ -74,15 +95,16 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
     installs = needs_python(given.function, settings, facts.base)
     python = PYTHON_VERSIONS[given.function.python_version]
     sheet = Sheet(
-        base=_named(facts.base),
-        runtime=_named(facts.runtime) if facts.runtime else "",
+        base=named(facts.base),
+        runtime=named(facts.runtime) if facts.runtime else "",
         user=settings.user,
         group=settings.group,
         python_command=install_command(python) if installs else check_command(python) * is_unknown(facts.base),
         python_bin=f"{PYTHON_PLACE}/current/bin" if installs else "",
-        makes_places=facts.runtime is not None,
+        names_user=facts.runtime is not None and not _sets("USER", facts.base.env) and not _sets("USER", values.envs),
         early_envs=early,
         build_envs=[one.name for one in values.envs if not _sets(one.name, facts.base.env)],
+        clears_code=LABEL_CONTENT in facts.base.labels,
         mounts="".join(f"--mount=type=secret,id={name},required=true " for name in values.secrets),
         instructions=[text for text, _ in completed],
         install=_install(given),
@@ -122,14 +144,9 @@ def _seal(given: Given, sheet: Sheet, notes: Sequence[str]) -> BuildPlan:
         content=content,
         inputs=inputs,
         build_args=arguments,
-        secrets=values.secrets,
+        secrets=given.secrets,
         notes=notes,
     )
-
-
-def _named(image: ImageFacts) -> str:
-    """Return the image by digest; one of the engine's own store by its name, as BuildKit looks for no other there."""
-    return image.reference if image.is_local or not image.pinned else image.pinned
 
 
 def _install(given: Given) -> Sequence[str]:
@@ -182,13 +199,18 @@ def _files(given: Given) -> list[ContextFile]:
 def _notes(given: Given) -> list[str]:
     values, base = given.values, given.facts.base
     found = []
-    if values.secrets:
+    if given.secrets:
         found.append(
-            f"secrets {', '.join(values.secrets)} are files /run/secrets/NAME while instructions and requirements run, "
+            f"secrets {', '.join(given.secrets)} are files /run/secrets/NAME while instructions and requirements run, "
             "never variables; another value of a secret does not make a step run again"
         )
     if values.envs:
         found.append("envs stand in the image's history, those that do not persist too; give what is secret as secrets")
+    found += [
+        f"env {one.name} holds '$', which is kept as it is: no variable is put in"
+        for one in values.envs
+        if one.persist and "$" in one.value
+    ]
     if base.is_local or not base.digest:
         found.append(f"{base.reference} is not pinned by a digest, as no registry has told one")
     if is_unknown(base) and not given.settings.install_python:
@@ -196,47 +218,3 @@ def _notes(given: Given) -> list[str]:
     if given.wheels and given.requirements:
         found.append("the wheels stay in a layer of the image, beside what is installed from them")
     return found
-
-
-def _instruction_faults(instructions: Sequence[str]) -> list[str]:
-    found = [(number, text, command_fault(text)) for number, text in enumerate(instructions)]
-    return [
-        f"instructions[{number}]: {show(text)} {fault}; allowed: a shell command on one line"
-        for number, text, fault in found
-        if fault
-    ]
-
-
-def _requirement_faults(requirements: Sequence[str]) -> list[str]:
-    found = []
-    for number, text in enumerate(requirements):
-        fault = line_fault(text) or ("ends with a backslash" if text.rstrip().endswith("\\") else "")
-        if fault:
-            found.append(f"requirements[{number}]: {show(hide_credentials(text))} {fault}; allowed: one line")
-    return found
-
-
-def _env_faults(envs: Sequence[Env], base: ImageFacts) -> list[str]:
-    found = []
-    for number, one in enumerate(envs):
-        fault = _env_fault(one, base)
-        if fault:
-            found.append(f"envs[{number}]: {one.name} {fault}")
-    return found
-
-
-def _env_fault(env: Env, base: ImageFacts) -> str:
-    if _ENGINE_ARGUMENT.match(env.name):
-        return "is an argument of the build engine itself; name the variable differently"
-    if has_password(env.value):
-        return "has an address with a password, which would stay in the image's history; give it as a secret"
-    if env.persist and line_fault(env.value):
-        return f"{line_fault(env.value)}; allowed with persist: one line. Give it as an env of the job or service"
-    if not env.persist and env.name in base.env:
-        return "is set by the base image, which wins over a build's; say persist: true, or set it in the instruction"
-    return ""
-
-
-def _path_faults(facts: BuildFacts) -> list[str]:
-    wrong: list[Any] = [path for path in facts.source.files if path.startswith("/") or ".." in path.split("/")]
-    return [f"code_src: the file {show(path)} is outside the code" for path in wrong]

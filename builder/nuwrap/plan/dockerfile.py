@@ -37,8 +37,11 @@ _HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)|<{4,}")
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a Dockerfile says. `mounts` stand before each command that may read secrets; `early_envs` stay and are set
-    before the instructions, `late_envs` after them; `install` is the command of the requirements, empty for none.
+    """What a Dockerfile says.
+
+    `clears_code` tells that the base has another function's code. `names_user` names the user, who may have no entry
+    in /etc/passwd. `mounts` stand before each command that may read secrets. `early_envs` stay and are set before the
+    instructions, `late_envs` after them. `install` is the command of the requirements, empty for none.
     """
 
     base: str
@@ -47,7 +50,8 @@ class Sheet:
     runtime: str = ""
     python_command: str = ""
     python_bin: str = ""
-    makes_places: bool = False
+    clears_code: bool = False
+    names_user: bool = False
     early_envs: Sequence[tuple[str, str]] = ()
     build_envs: Sequence[str] = ()
     mounts: str = ""

@@ -21,8 +21,8 @@ _TOKEN = re.compile(
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _WITH_VALUE = ("-o", "-c", "-t", "--option", "--config-file", "--target-release", "--default-release")
 _YES = re.compile(r"-[a-zA-Z]*(?:y|q[a-zA-Z]*q)[a-zA-Z]*$|--yes$|--assume-yes$")
-_MENTIONS = re.compile(r"\bapt(?:-get)?\b.*\binstall\b")
-_UPDATES = re.compile(r"\bapt(?:-get)?\b.*\bupdate\b")
+_MENTIONS = re.compile(r"\bapt(?:-get)?[\"',\s].*\binstall\b")
+_UPDATES = re.compile(r"\bapt(?:-get)?[\"',\s].*\bupdate\b")
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def _apt_action(words: Sequence[str]) -> str:
 
 
 def _after_prefix(words: Sequence[str]) -> Sequence[str]:
-    """Return the command without assignments before it and `sudo`."""
+    """Return the command without assignments, `sudo` and `env` before it."""
     for index, word in enumerate(words):
-        if word != "sudo" and not _ASSIGNMENT.match(word):
+        if word not in ("sudo", "env") and not _ASSIGNMENT.match(word):
             return words[index:]
     return ()
 

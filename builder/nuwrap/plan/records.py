@@ -25,23 +25,32 @@ from nuwrap.spec.build import (
     SourceFacts,
 )
 from nuwrap.spec.function import PYTHON_VERSIONS, Function, has_scheme
-from nuwrap.spec.run_values import RunValues
+from nuwrap.spec.run_values import RunValues, TaskValues
 from nuwrap.spec.task import JobTask
 from nuwrap_runtime.launch import API, decode_base64
 
 NAMED_FILES: Final = 200  # more are told by their number and one digest: labels are small
 SHORT: Final = 12  # digits of a file's digest in a label
+# Of the inputs in a label: quoted, each byte may become two, and a Dockerfile's line has 65,535 at most.
+INPUT_BYTES: Final = 30_000
+_PER_LAYER: Final = ("requirements", "code", "base64", "code_src")  # of the launch document: inputs of their own
 
 
 def digest_of(value: Any) -> str:
     """Return the digest of a text, or of a JSON value however its keys are ordered."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return f"sha256:{hashlib.sha256(text.encode('utf-8')).hexdigest()}"
 
 
 def code_digest(source: SourceFacts) -> str:
     """Return the digest of all code: paths, contents and which can be executed."""
     return digest_of({path: [digest, path in source.is_executable] for path, digest in source.files.items()})
+
+
+def spec_digest(function: Function, values: RunValues) -> str:
+    """Return the digest of all that was asked for: function and task, not who builds and where."""
+    asked = {name: value for name, value in values.given().items() if name in TaskValues.model_fields}
+    return digest_of([function.model_dump(mode="json", exclude={"uuid"}), asked])
 
 
 def launch_record(function: Function) -> dict[str, Any]:
@@ -78,26 +87,41 @@ def list_inputs(
 ) -> dict[str, str]:
     """Return a digest for each input of the image by name, in the order of the layers that they are in.
 
-    `layout` is the digest of what is the same for all functions: our template, the user.
+    `layout` is the digest of what is the same for all functions: our template, the user. Single files, requirements
+    and variables are left out where there are more of them than a label holds.
     """
-    source, launch = facts.source, without_place(launch_record(function))
+    source, launch = facts.source, launch_record(function)
+    fields = {name: value for name, value in launch.items() if name not in _PER_LAYER}
     found = {
         "base": facts.base.digest or facts.base.reference,
         "runtime": facts.runtime.digest or facts.runtime.reference if facts.runtime else "",
         "python": PYTHON_VERSIONS[function.python_version],
         "layout": _short(layout),
         **{f"env:{one.name}": _short(digest_of([one.value, one.persist])) for one in values.envs},
-        **{f"secret:{name}": "by name" for name in values.secrets},
+        **{f"secret:{name}": "1" for name in values.secrets},
         **{f"instruction {number}": _short(digest_of(text)) for number, text in enumerate(values.instructions, 1)},
-        **{f"requirement:{text}": "as written" for text in requirements},
+        **{f"requirement:{text}": "1" for text in requirements},
         "requirements": _short(digest_of(list(requirements))) if requirements else "",
         "code": f"{_short(code_digest(source))} {len(source.files)}",
         "revision": source.revision,
-        "function": _short(digest_of(launch)),
+        "function": _short(digest_of(fields)),
     }
     if len(source.files) <= NAMED_FILES:
         found |= {f"file:{path}": _short(digest) for path, digest in sorted(source.files.items())}
-    return {name: value for name, value in found.items() if value}
+    return _fit({name: value for name, value in found.items() if value})
+
+
+def _fit(inputs: dict[str, str]) -> dict[str, str]:
+    for group in ("file:", "requirement:", "env:", "instruction "):
+        if len(inputs_text(inputs)) <= INPUT_BYTES:
+            break
+        inputs = {name: value for name, value in inputs.items() if not name.startswith(group)}
+    return inputs
+
+
+def inputs_text(inputs: Mapping[str, str]) -> str:
+    """Return the inputs as their label has them, in ASCII: paths may hold any character."""
+    return json.dumps(inputs, separators=(",", ":"))
 
 
 def list_labels(
@@ -115,9 +139,9 @@ def list_labels(
         LABEL_FEATURES: tree.labels.get(LABEL_FEATURES, ""),
         LABEL_RUNTIME: tree.labels.get(LABEL_RUNTIME, ""),
         LABEL_PYTHON: PYTHON_VERSIONS[function.python_version],
-        LABEL_SPEC: digest_of([function.model_dump(mode="json", exclude={"uuid"}), values.given()]),
+        LABEL_SPEC: spec_digest(function, values),
         LABEL_CONTENT: content,
-        LABEL_INPUTS: json.dumps(inputs, ensure_ascii=False, separators=(",", ":")),
+        LABEL_INPUTS: inputs_text(inputs),
     }
     return {name: value for name, value in labels.items() if value or base.labels.get(name)}
 

@@ -50,22 +50,24 @@ def repository(reference: str) -> str:
     return found["name"]
 
 
-def image_name(function: Function, settings: BuildSettings) -> str:
-    """Return the repository that the function's image goes to: the one of its `image`, else one of its own in the
-    settings' registry. Raises SpecError naming field or setting.
-    """
+def name_faults(function: Function, settings: BuildSettings) -> list[str]:
+    """Return why an image of the function cannot have a name, as field or setting are none."""
     if function.image:
         fault = reference_fault(function.image)
-        if fault:
-            raise SpecError(f"image: {fault}")
+        return [f"image: {fault}"] if fault else []
+    if not settings.registry or _REGISTRY.fullmatch(settings.registry.strip("/")):
+        return []
+    allowed = "a registry's host and port with a path or none, as 'registry:5000/team', without scheme and tag"
+    return [f"the setting registry: {show(settings.registry)} is no place for images; allowed: {allowed}"]
+
+
+def image_name(function: Function, settings: BuildSettings) -> str:
+    """Return the repository that the function's image goes to: the one of its `image`, else one of its own in the
+    settings' registry.
+    """
+    if function.image:
         return repository(function.image)
-    registry = settings.registry.strip("/")
-    if registry and not _REGISTRY.fullmatch(registry):
-        raise SpecError(
-            f"the setting registry: {show(settings.registry)} is no place for images; allowed: a registry's host and "
-            "port with a path or none, as 'registry:5000/team', without scheme and tag"
-        )
-    own = own_name(function.project, function.name)
+    registry, own = settings.registry.strip("/"), own_name(function.project, function.name)
     return f"{registry}/{own}" if registry else own
 
 

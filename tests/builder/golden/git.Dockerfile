@@ -1,0 +1,26 @@
+# base
+FROM host:5000/nuwrap/python@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
+USER 0:0
+# code
+WORKDIR /opt/function
+COPY code /opt/function
+# records
+COPY records /opt/nuwrap-image
+# image
+ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
+LABEL dev.nuwrap.api="nuwrap/v1"
+LABEL dev.nuwrap.content="sha256:59c0cb0908f36fed2d8e2383ac0af81ba6bfe7ddec2f7a3e8baad9c34c44bfdd"
+LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"1825f769d2e8\",\"code\":\"aa90c9d8efc4 2\",\"revision\":\"1234abc\",\"function\":\"6fbc70af5ba0\",\"file:pkg/__init__.py\":\"111111111111\",\"file:run.sh\":\"222222222222\"}"
+LABEL dev.nuwrap.python="3.11"
+LABEL dev.nuwrap.runtime="0.1.0"
+LABEL dev.nuwrap.spec="sha256:c93610d363b24a1f18a1d6ce656f288d079bdb7cdd37838abafa7d1c1696e64d"
+LABEL org.opencontainers.image.base.digest="sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+LABEL org.opencontainers.image.base.name="host:5000/nuwrap/python:0.1.0-3.11"
+LABEL org.opencontainers.image.revision="1234abc"
+LABEL org.opencontainers.image.source="git+https://example.com/team/code.git#v1"
+LABEL org.opencontainers.image.title="fn"
+USER 8877:999
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/opt/nuwrap/bin/nuwrap-host"]
+CMD ["job"]

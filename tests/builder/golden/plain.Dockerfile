@@ -1,0 +1,25 @@
+# base
+FROM host:5000/nuwrap/python@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
+USER 0:0
+# code
+WORKDIR /opt/function
+COPY code /opt/function
+# records
+COPY records /opt/nuwrap-image
+# image
+ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
+LABEL dev.nuwrap.api="nuwrap/v1"
+LABEL dev.nuwrap.content="sha256:351d0c24d9acc5b40e3a8a72d812cb66150e7b4251ca52667fdc227962e2d4cf"
+LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"1825f769d2e8\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.python="3.11"
+LABEL dev.nuwrap.runtime="0.1.0"
+LABEL dev.nuwrap.spec="sha256:b9437e6cfbb9f05aeb4229e0f8068988958ee172554214c106d69424c2c1ca54"
+LABEL org.opencontainers.image.base.digest="sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+LABEL org.opencontainers.image.base.name="host:5000/nuwrap/python:0.1.0-3.11"
+LABEL org.opencontainers.image.revision="sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+LABEL org.opencontainers.image.title="fn"
+USER 8877:999
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/opt/nuwrap/bin/nuwrap-host"]
+CMD ["job"]

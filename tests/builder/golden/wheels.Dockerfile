@@ -1,0 +1,29 @@
+# base
+FROM host:5000/nuwrap/python@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
+USER 0:0
+# requirements
+COPY requirements.txt /opt/nuwrap-image/requirements.txt
+COPY wheels /opt/nuwrap-image/wheels
+RUN ["/opt/nuwrap/bin/nuwrap-host", "install", "--requirements", "/opt/nuwrap-image/requirements.txt", "--lock", "/opt/nuwrap-image/requirements.lock", "--no-index", "--find-links", "/opt/nuwrap-image/wheels"]
+# code
+WORKDIR /opt/function
+COPY code /opt/function
+# records
+COPY records /opt/nuwrap-image
+# image
+ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
+LABEL dev.nuwrap.api="nuwrap/v1"
+LABEL dev.nuwrap.content="sha256:7d72d58e4e3cb18dfa750847da47d1eb7c0365bfe82eadd2032387f52b809a1b"
+LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"1825f769d2e8\",\"secret:TOKEN\":\"1\",\"requirement:private-package==1\":\"1\",\"requirements\":\"8efdfda23bb7\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.python="3.11"
+LABEL dev.nuwrap.runtime="0.1.0"
+LABEL dev.nuwrap.spec="sha256:a9740fd38a554e82d2e23feb1deca80a67b4f7ca17ed5052e1c0064191c2a6a9"
+LABEL org.opencontainers.image.base.digest="sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+LABEL org.opencontainers.image.base.name="host:5000/nuwrap/python:0.1.0-3.11"
+LABEL org.opencontainers.image.revision="sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+LABEL org.opencontainers.image.title="fn"
+USER 8877:999
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/opt/nuwrap/bin/nuwrap-host"]
+CMD ["job"]

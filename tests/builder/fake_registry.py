@@ -111,12 +111,10 @@ class FakeRegistry:
     def paths(self, method: str = "GET") -> list[str]:
         return [one.path for one in self.asked if one.method == method]
 
-    def put_image(
-        self, repository: str = "a", tag: str = "1", *, config: Mapping[str, Any] | None = None, layer: bytes = b""
-    ) -> str:
+    def put_image(self, repository: str = "a", tag: str = "1", *, image: Mapping[str, Any] | None = None) -> str:
         """Have an image for all who ask, and return the digest of its layer."""
-        blob = layer or gzip.compress(make_layer({"usr/local/bin/python3": "-> python3.11"}))
-        content = json.dumps({"architecture": "amd64", "config": dict(config or {})}).encode()
+        blob = gzip.compress(make_layer({"usr/local/bin/python3": "-> python3.11"}))
+        content = json.dumps({"architecture": "amd64", "config": {}, **(image or {})}).encode()
         manifest = {
             "mediaType": MANIFEST,
             "config": {"digest": digest_of(content), "size": len(content)},

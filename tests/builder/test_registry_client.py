@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from fake_registry import Asked, FakeRegistry, Reply
-from registries import MANIFEST, write_docker_config
+from registries import INDEX, MANIFEST, write_docker_config
 
 from nuwrap.errors import RegistryError
 from nuwrap.registry.challenge import Challenge, parse_challenge, say_errors
@@ -367,3 +367,28 @@ def test_a_challenge_is_read(header: str, expected: Challenge) -> None:
 )
 def test_what_a_registry_says_of_a_failure_is_one_line(body: bytes, said: str) -> None:
     assert say_errors(body) == said
+
+
+ODD: tuple[object, ...] = (None, 0, "x", [], {}, [0], ["x"], {"x": 0}, [{}], [[]])
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("key", ["config", "layers", "manifests", "mediaType"])
+def test_an_odd_manifest_is_no_other_error(fake: FakeRegistry, key: str, odd: object) -> None:
+    fake.put_image()
+    media_type = INDEX if key == "manifests" else MANIFEST
+    document = {"mediaType": media_type, "config": {"digest": f"sha256:{'0' * 64}"}, "layers": [], key: odd}
+    fake.on("GET", "/v2/a/manifests/1", Reply(200, json.dumps(document).encode()))
+    assert refused(f"{fake.address}/a:1", {}).kind in ("protocol", "missing")
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("key", ["config", "history", "architecture", "Env", "Labels", "User", "Entrypoint"])
+def test_an_odd_config_is_an_image_or_a_fault_of_protocol(fake: FakeRegistry, key: str, odd: object) -> None:
+    fake.put_image(image={"config": {key: odd}} if key.istitle() else {key: odd})
+    kind = ""
+    try:
+        assert read_image(f"{fake.address}/a:1", ANYONE, {}).digest
+    except RegistryError as exc:
+        kind = exc.kind
+    assert kind in ("", "protocol")

@@ -10,7 +10,7 @@ import ssl
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -169,8 +169,8 @@ class Client:
         is_verified = self._endpoint.is_verified or not is_own
         if url.startswith("https:"):
             self._mount()
-        with warnings.catch_warnings():
-            if not is_verified:  # the user has named the registry insecure
+        with nullcontext() if is_verified else warnings.catch_warnings():
+            if not is_verified:  # which the user knows, who has named the registry insecure
                 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
             return self._session.request(
                 method,
@@ -243,9 +243,9 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _may_pass(exc: requests.RequestException) -> bool:
-    """Tell whether another attempt may do better."""
-    is_of_connection = isinstance(exc, (requests.ConnectionError, requests.Timeout))
-    return is_of_connection and not isinstance(exc, (requests.exceptions.SSLError, requests.exceptions.ProxyError))
+    """Tell whether another attempt may do better; who has waited for an answer in vain is not kept waiting."""
+    lasting = (requests.Timeout, requests.exceptions.SSLError, requests.exceptions.ProxyError)
+    return isinstance(exc, requests.ConnectionError) and not isinstance(exc, lasting)
 
 
 def _say_cause(exc: BaseException) -> str:

@@ -6,18 +6,17 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from nuwrap.errors import RegistryError
 from nuwrap.registry.endpoints import Endpoint, find_endpoints
-from nuwrap.registry.looking import Found, env_of, look
-from nuwrap.registry.reference import Reference, parse_reference
+from nuwrap.registry.looking import look
+from nuwrap.registry.reference import Reference, check_digest, parse_reference
 from nuwrap.registry.repository import Manifest, Repository
 from nuwrap.spec.build import ImageFacts, Layer, RegistryAccess
 
 CONFIG_BYTES: Final = 8 * 1024 * 1024
-MOST_LAYERS: Final = 1000
 MACHINES: Final = {
     "x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "armv7l": "arm/v7", "armv6l": "arm/v6",
     "i686": "386", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64",
@@ -107,77 +106,81 @@ def _read(repository: Repository, wanted: _Wanted, asked: str) -> ImageFacts:
     if manifest.is_index:
         raise _broken(wanted, "its index names another index")
     try:
-        about = manifest.document["config"]["digest"]
-        layers = [Layer(str(one["digest"]), int(one["size"])) for one in manifest.document["layers"][:MOST_LAYERS]]
+        about = check_digest(manifest.document["config"]["digest"])
+        layers = [Layer(check_digest(one["digest"]), int(one["size"])) for one in manifest.document["layers"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise _broken(wanted, "its manifest names no config or layers") from exc
-    image = _parse(repository.read_blob(str(about), most_bytes=CONFIG_BYTES), wanted)
-    config = image.get("config") or {}
-    found = Found()
-    if wanted.has_files:
-        found = look(repository, layers, config, digest=str(about), cache=wanted.cache)
-    return _make_facts(asked, wanted, top.digest, image, layers, found)
-
-
-def _make_facts(
-    asked: str, wanted: _Wanted, digest: str, image: Mapping[str, Any], layers: list[Layer], found: Found
-) -> ImageFacts:
-    config = image.get("config") or {}
+    content = repository.read_blob(about, most_bytes=CONFIG_BYTES)
     try:
-        return ImageFacts(
-            reference=asked,
-            pinned=str(wanted.reference.pin(digest)),
-            digest=digest,
-            architecture=str(image.get("architecture") or ""),
-            python=found.python,
-            libc=found.libc,
-            looked=found.looked,
-            user=str(config.get("User") or ""),
-            env=env_of(config),
-            entrypoint=[str(one) for one in config.get("Entrypoint") or ()],
-            command=[str(one) for one in config.get("Cmd") or ()],
-            labels={str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
-            history=[str(one.get("created_by") or "") for one in image.get("history") or ()],
-            layers=layers,
-        )
-    except (AttributeError, TypeError) as exc:
+        facts = _parse_config(content)
+    except (ValueError, AttributeError, TypeError, RecursionError) as exc:
         raise _broken(wanted, "its config is not as specified") from exc
+    pinned = str(wanted.reference.pin(top.digest))
+    facts = replace(facts, reference=asked, pinned=pinned, digest=top.digest, layers=layers)
+    if wanted.has_files:
+        found = look(repository, facts, config=about, cache=wanted.cache)
+        facts = replace(facts, python=found.python, libc=found.libc, looked=found.looked)
+    return facts
+
+
+def _parse_config(content: bytes) -> ImageFacts:
+    """Return what a config tells (opencontainers/image-spec config.md)."""
+    image = json.loads(content)
+    config = image.get("config") or {}
+    pairs = (str(one).partition("=") for one in config.get("Env") or ())
+    return ImageFacts(
+        reference="",
+        pinned="",
+        digest="",
+        architecture=str(image.get("architecture") or ""),
+        user=str(config.get("User") or ""),
+        env={name: value for name, _, value in pairs},
+        entrypoint=[str(one) for one in config.get("Entrypoint") or ()],
+        command=[str(one) for one in config.get("Cmd") or ()],
+        labels={str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
+        history=[str(one.get("created_by") or "") for one in image.get("history") or ()],
+    )
 
 
 def _choose(index: Manifest, wanted: _Wanted) -> str:
-    """Return the digest of the manifest for Linux on the architecture, its plain variant where there are several."""
+    """Return the digest of the manifest for Linux on the architecture, of its plain variant where there are several."""
+    platforms = _platforms(index, wanted)
     architecture, _, variant = wanted.architecture.partition("/")
-    found: list[tuple[bool, str]] = []
-    names = []
-    for one in index.document.get("manifests") or ():
-        about = one.get("platform") if isinstance(one, dict) else None
-        if not isinstance(about, dict) or about.get("os") == "unknown":  # an attestation
-            continue
-        names.append("/".join(filter(None, (about.get("os"), about.get("architecture"), about.get("variant")))))
-        if about.get("os") == "linux" and about.get("architecture") == architecture:
-            found.append(
-                (
-                    about.get("variant", "") not in (variant, "v8" if architecture == "arm64" else ""),
-                    str(one.get("digest")),
-                )
-            )
-    if not found:
+    fitting = [one for one in platforms if (one.system, one.architecture) == ("linux", architecture)]
+    if not fitting:
+        names = sorted({str(one) for one in platforms})
         raise RegistryError(
             f"image {wanted.reference.familiar} is not for linux/{wanted.architecture}; "
-            f"it is for {', '.join(sorted(set(names))) or 'no platform'}",
+            f"it is for {', '.join(names) or 'no platform'}",
             "missing",
         )
-    return min(found)[1]
+    plain = variant or ("v8" if architecture == "arm64" else "")
+    return min(fitting, key=lambda one: one.variant not in (variant, plain)).digest
 
 
-def _parse(content: bytes, wanted: _Wanted) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class _Platform:
+    system: str
+    architecture: str
+    variant: str
+    digest: str
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.system, self.architecture, self.variant)))
+
+
+def _platforms(index: Manifest, wanted: _Wanted) -> list[_Platform]:
+    """Return what the index has, without what is for no platform."""
+    found = []
     try:
-        image = json.loads(content)
-    except (ValueError, RecursionError) as exc:
-        raise _broken(wanted, "its config is not JSON") from exc
-    if not isinstance(image, dict) or not isinstance(image.get("config") or {}, dict):
-        raise _broken(wanted, "its config is not as specified")
-    return image
+        for one in index.document["manifests"]:
+            about = one.get("platform") or {}
+            system, architecture, variant = (str(about.get(name) or "") for name in ("os", "architecture", "variant"))
+            if system and system != "unknown":  # as attestations have it
+                found.append(_Platform(system, architecture, variant, check_digest(one["digest"])))
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise _broken(wanted, "its index is not as specified") from exc
+    return found
 
 
 def _broken(wanted: _Wanted, what: str) -> RegistryError:

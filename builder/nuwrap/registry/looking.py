@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from nuwrap.registry.files import Files, path_of
 from nuwrap.registry.repository import Repository
 from nuwrap.registry.unpacking import Unreadable
-from nuwrap.spec.build import LABEL_API, LABEL_PYTHON, Layer
+from nuwrap.spec.build import LABEL_API, LABEL_PYTHON, ImageFacts, Layer
 
 MOST_BYTES: Final = 400 * 1024 * 1024  # packed, of all layers
 MOST_SECONDS: Final = 60
@@ -52,39 +53,32 @@ class _Budget:
             yield piece
 
 
-def look(
-    repository: Repository, layers: Sequence[Layer], config: Mapping[str, Any], *, digest: str, cache: str
-) -> Found:
-    """Return what the files of the image with that config tell; `digest` is the config's, `cache` a folder or "".
+def look(repository: Repository, image: ImageFacts, *, config: str, cache: str) -> Found:
+    """Return what the image's files tell; `config` is its config's digest, `cache` a folder that is made, or "".
 
-    Raises RegistryError when a layer cannot be read.
+    Raises RegistryError when a layer cannot be got.
     """
-    kept = _load(cache, digest)
+    kept = _load(cache, config)
     if kept:
         return kept
-    env = env_of(config)
-    python = _told_version(env, config.get("Labels") or {})
-    found = Found(python, _find_libc(repository, layers), looked=True) if python else _find_all(repository, layers, env)
+    python = _told_version(image)
+    if python:
+        found = Found(python, _find_libc(repository, image.layers), looked=True)
+    else:
+        found = _find_all(repository, image.layers, path_of(image.env))
     if found.looked:
-        _save(cache, digest, found)
+        _save(cache, config, found)
     return found
 
 
-def env_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables of a config's `Env`, which has `NAME=value`."""
-    pairs = (str(one).partition("=") for one in config.get("Env") or ())
-    return {name: value for name, _, value in pairs}
-
-
-def _told_version(env: Mapping[str, str], labels: Mapping[str, Any]) -> str:
+def _told_version(image: ImageFacts) -> str:
     """Return the version that an image tells of itself, where no other Python comes before that one on PATH."""
-    first = next((part for part in path_of(env).split(":") if not part.endswith("sbin")), "")
+    first = next((part for part in path_of(image.env).split(":") if not part.endswith("sbin")), "")
     if first.rstrip("/") != _OFFICIAL_FOLDER:
         return ""
-    told = str(labels.get(LABEL_PYTHON, "")) if LABEL_API in labels else env.get("PYTHON_VERSION", "")
-    major, _, rest = told.partition(".")
-    minor = rest.partition(".")[0]
-    return f"3.{minor}" if major == "3" and minor.isdecimal() else ""
+    told = image.labels.get(LABEL_PYTHON, "") if LABEL_API in image.labels else image.env.get("PYTHON_VERSION", "")
+    found = re.match(r"3\.\d+(?!\d)", told)
+    return found[0] if found else ""
 
 
 def _find_libc(repository: Repository, layers: Sequence[Layer]) -> str:
@@ -96,9 +90,9 @@ def _find_libc(repository: Repository, layers: Sequence[Layer]) -> str:
     return files.libc
 
 
-def _find_all(repository: Repository, layers: Sequence[Layer], env: Mapping[str, str]) -> Found:
+def _find_all(repository: Repository, layers: Sequence[Layer], path: str) -> Found:
     """Look from the top down until it is certain which `python3` is the first on PATH; else for the libc alone."""
-    files, budget = Files(path_of(env)), _Budget()
+    files, budget = Files(path), _Budget()
     for layer in reversed(layers):
         if not _read(repository, layer, files, budget):
             return Found(libc=_find_libc(repository, layers[:1]))

@@ -84,6 +84,13 @@ def parse_reference(text: str) -> Reference:
     return Reference(registry, repository, tag, digest)
 
 
+def check_digest(text: object) -> str:
+    """Return the text, which is a digest. Raises ValueError for what is none."""
+    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+        raise ValueError(f"{show(text)} is no digest")
+    return text
+
+
 def _split(name: str) -> tuple[str, str]:
     """Return registry and repository; a first part is a host when it cannot be a folder of Docker Hub."""
     first, slash, rest = name.partition("/")

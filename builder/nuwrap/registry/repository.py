@@ -108,12 +108,11 @@ class Repository:
         """Lend a blob in pieces as they come, unchecked."""
         self._open()
         for is_last in (False, True):
-            with self._client.stream(self._blob(digest), headers=self._headers({})) as (answer, pieces):
-                if answer.status != 401 or is_last:
+            with self._client.stream(self._blob(digest), headers=self._headers(None)) as (answer, pieces):
+                if answer.status != 401 or is_last or not self._log_in(answer):
                     self._check(answer, f"blob {digest}")
                     yield pieces
                     return
-            self._log_in(answer)
 
     def begin_upload(self) -> str:
         """Begin the upload of a blob, and return the address of its session."""
@@ -140,8 +139,7 @@ class Repository:
         self._open()
         url = urljoin(self._base, path)
         answer = self._client.send(method, url, headers=self._headers(headers), most_bytes=most_bytes)
-        if answer.status == 401:
-            self._log_in(answer)
+        if answer.status == 401 and self._log_in(answer):
             answer = self._client.send(method, url, headers=self._headers(headers), most_bytes=most_bytes)
         return answer
 
@@ -182,19 +180,19 @@ class Repository:
             kind,
         )
 
-    def _log_in(self, answer: Answer, *, is_first: bool = False) -> None:
-        """Do as the answer's challenge says; without a challenge that is new, what was answered stands."""
+    def _log_in(self, answer: Answer, *, is_first: bool = False) -> bool:
+        """Do as the challenge of a 401 says; tell whether there is something new to send."""
         challenge = parse_challenge(answer.headers.get("www-authenticate", "")) if answer.status == 401 else Challenge()
-        if answer.status != 401 or (challenge.scheme == "basic" and self._authorization):
-            return
+        if not challenge.scheme or (challenge.scheme == "basic" and self._authorization):
+            return False
+        endpoint = self.endpoint
         if self.credentials.is_anonymous:
-            endpoint = self.endpoint
-            self.credentials = find_credentials(
-                endpoint.registry, self._access, self._environ, repository=endpoint.repository
-            )
+            name = endpoint.repository
+            self.credentials = find_credentials(endpoint.registry, self._access, self._environ, repository=name)
         asked = [] if is_first else challenge.parameters.get("scope", "").split()  # GitHub's first one is an example
         scopes = [self._scope, *(one for one in asked if one != self._scope)]
-        self._authorization = authorize(self._client, self.endpoint, challenge, self.credentials, scopes)
+        self._authorization = authorize(self._client, endpoint, challenge, self.credentials, scopes)
+        return True
 
     def _check(self, answer: Answer, what: str) -> None:
         """Raise for a status that is a failure."""

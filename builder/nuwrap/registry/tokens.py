@@ -23,12 +23,10 @@ TOKEN_BYTES: Final = 1024 * 1024
 def authorize(
     client: Client, endpoint: Endpoint, challenge: Challenge, credentials: Credentials, scopes: Sequence[str]
 ) -> str:
-    """Return the header's value, "" when nothing is asked for; a bearer's token is got where the challenge says.
+    """Return the header's value; a bearer's token is got where the challenge says.
 
     Raises RegistryError: `auth` when there are no credentials that do, `protocol` for a challenge of another kind.
     """
-    if not challenge.scheme:
-        return ""
     if challenge.scheme == "basic":
         if not credentials.user:
             raise refuse(endpoint, credentials, "asks for user and password")

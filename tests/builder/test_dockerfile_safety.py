@@ -130,8 +130,9 @@ def test_where_the_code_is_from_changes_nothing_but_its_label(text: str) -> None
 @slow_is_fine
 @given(TEXT)
 def test_a_base_image_is_a_name_or_refused(text: str) -> None:
+    local = image(is_local=True)
     found = plan_or_refuse(
-        "base_image", {"base_image": text}, known=facts(image(f"{text or 'python'}:1", is_local=True))
+        "base_image", {"base_image": text}, known=facts(replace(local, reference=f"{text or 'python'}:1"))
     )
     if found:
         assert [one.rest for one in lines(found, "FROM")] == [f"{text or 'python'}:1"]

@@ -8,8 +8,10 @@ another builder names it by `BUILDX_BUILDER`, as with Docker itself.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from nuwrap.command import take_stops
@@ -158,11 +160,24 @@ def _write_files(client: Client, order: Order) -> None:
         _save(client, order, order.tar_path)
     if order.oci_path and order.tar_path:
         write_layout(order.tar_path, order.oci_path, name=order.destinations[0])
-    elif order.oci_path:  # beside it: an image has no place in memory
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(order.oci_path))) as folder:
+    elif order.oci_path:
+        with _folder_beside(order.oci_path) as folder:  # an image has no place in memory
             archive = os.path.join(folder, "image.tar")
             _save(client, order, archive)
             write_layout(archive, order.oci_path, name=order.destinations[0])
+
+
+@contextmanager
+def _folder_beside(path: str) -> Iterator[str]:
+    """Give a folder on the same disk. Raises BuildError when none can be made."""
+    try:
+        folder = tempfile.mkdtemp(prefix=".nuwrap-", dir=os.path.dirname(os.path.abspath(path)))
+    except OSError as exc:
+        raise BuildError(f"the image cannot be written to {path!r}: {exc.strerror}") from exc
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save(client: Client, order: Order, path: str) -> None:

@@ -119,22 +119,26 @@ class _Files:
     def _find_python(self, path: str, target: str) -> tuple[str, bool]:
         """Return the version of the first `python3` on PATH, and whether there is one; `target` gets the program."""
         for place in path.split(":"):
-            if place.startswith("/") and self._copy(posixpath.join(place, "python3"), target):
-                return self._follow(posixpath.join(place, "python3"), target), True
+            version = self._follow(posixpath.join(place, "python3"), target) if place.startswith("/") else None
+            if version is not None:
+                return version, True
         return "", False
 
-    def _follow(self, path: str, target: str) -> str:
-        """Follow the links to the program, of which one's name usually tells the version; else its library does."""
+    def _follow(self, path: str, target: str) -> str | None:
+        """Return the version of a program, None when there is none at the end of the links.
+
+        The name of one of them usually tells it, else its library does.
+        """
         version = ""
         for _ in range(HOPS):
+            if not self._copy(path, target):
+                return None
             found = _VERSIONED.fullmatch(posixpath.basename(path))
             version = version or (found[1] if found else "")
             if not os.path.islink(target):
-                break
+                return version or self._find_library(posixpath.dirname(posixpath.dirname(path)), f"{target}-library")
             path = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.readlink(target)))
-            if not self._copy(path, target):
-                return version
-        return version or self._find_library(posixpath.dirname(posixpath.dirname(path)), f"{target}-library")
+        return None
 
     def _find_library(self, prefix: str, target: str) -> str:
         found = [minor for minor in MINORS if self._copy(f"{prefix}/lib/python3.{minor}/os.py", target)]

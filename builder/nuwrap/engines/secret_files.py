@@ -35,10 +35,10 @@ def write_secrets(folder: str, names: Sequence[str], values: Mapping[str, str]) 
 
 
 def _make_folder(environ: Mapping[str, str]) -> str:
-    for place in (environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", ""):  # noqa: S108 - mkdtemp: a new name, this user's
-        if not place or os.path.isabs(place):
-            with suppress(OSError):
-                return tempfile.mkdtemp(prefix="nuwrap-", dir=place or None)
+    memory = (environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108 - mkdtemp: a new name, this user's
+    for place in (*filter(os.path.isabs, memory), None):
+        with suppress(OSError):
+            return tempfile.mkdtemp(prefix="nuwrap-", dir=place)
     raise BuildError(
         f"no private folder can be made in {tempfile.gettempdir()!r}; set TMPDIR to one of your own", "disk"
     )

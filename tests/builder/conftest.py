@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import Nuwrap, clean_environment, nuwrap_argv
+from lab import engine_environ, image_name, own_image, python_image, registry  # noqa: F401 - fixtures
 
 import nuwrap
 from nuwrap.platforms import PLATFORMS, Job, Placed, Screen, local

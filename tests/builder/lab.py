@@ -11,16 +11,20 @@ import http.client
 import os
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from kaniko_lab import REASON, executor_image
 
 from nuwrap.docker import why_unusable
 from nuwrap.engines import get_engine
 from nuwrap.spec.build import BuildSettings, RegistryAccess
+from nuwrap.spec.images import python_image as python_image_name
+from nuwrap_runtime import __version__
 
 
 @pytest.fixture
@@ -86,15 +90,15 @@ def client_without_buildx(folder: Path) -> str:
 
 def engine_settings(engine: str, name: str, registry: str) -> BuildSettings:
     """Return the settings by which a test builds with that engine; skips where it cannot, with its reason."""
-    image = os.environ.get("NUWRAP_TEST_KANIKO_IMAGE", "")
+    image = executor_image() if engine == "kaniko" else ""
     settings = BuildSettings(
         retries=0,
         kaniko_image=image,
         cache_repo=f"{registry}/{name}-cache",
         access=RegistryAccess(insecure=(registry,)),
     )
-    if engine == "kaniko" and not image and not os.environ.get("NUWRAP_KANIKO"):
-        pytest.skip("neither NUWRAP_TEST_KANIKO_IMAGE nor NUWRAP_KANIKO names an executor of kaniko")
+    if engine == "kaniko" and not image:
+        pytest.skip(REASON)
     found = get_engine(engine).look(settings, os.environ, push=True)
     if not found.is_usable:
         pytest.skip(f"{engine}: {found.reason}")
@@ -129,3 +133,12 @@ def wait_until(holds: Callable[[], bool], *, timeout_s: float = 60) -> None:
     while not holds():
         assert time.monotonic() < end, "it has not come to that"
         time.sleep(0.05)
+
+
+@pytest.fixture
+def own_image(engine_environ: dict[str, str]) -> str:
+    """The name of nuwrap's own image for this Python, which is in Docker: `make build-images` has made it."""
+    name = python_image_name("", __version__, "{}.{}".format(*sys.version_info))
+    if not docker("image", "inspect", name):
+        pytest.skip(f"Docker has no {name}; `make build-images` makes it")
+    return name

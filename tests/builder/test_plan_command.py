@@ -170,7 +170,8 @@ def test_all_that_would_end_the_run_is_said_below_the_plan(plan: Shown, tmp_path
         (["-p", "x"], "-p 'x' has not the form name=VALUE"),
         (["-i", "table=nope.csv"], "input 'table': 'nope.csv' is no entity"),
         (["-i", "n=function.yaml", "-p", "n=1"], "n: is in parameters too"),
-        (["--action", "build"], "'build' is not one of 'job', 'serve'"),
+        (["--action", "bulid"], "'bulid' is not one of 'job', 'serve', 'build'"),
+        (["--instruction", "true"], "--instruction goes with --action build"),
     ],
 )
 def test_a_wrong_argument_is_one_message(plan: Shown, tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from nuwrap.errors import PlatformError
+from lab import docker
 
 CREATION = """
 import digitalhub as dh
@@ -108,11 +107,23 @@ def test_a_job_gets_its_inputs(dh: Any) -> None:
     assert {name: one.key for name, one in run.inputs().items()} == {"dataitem": dataitem.key}
 
 
-def test_a_build_says_that_it_is_not_there_yet(dh: Any) -> None:
-    function = make(dh, handler="function")
-    with pytest.raises(PlatformError, match="action build: this version of nuwrap cannot build images yet"):
-        play(BUILD, function=function)
-    assert dh.list_runs() == []
+def test_a_build_makes_the_image_that_the_next_job_runs_in(dh: Any, own_image: str, python_image: Any) -> None:
+    base = python_image(own_image.rpartition("-")[2])  # which has no git
+    function = make(dh, handler="function", base_image=base)
+    run = play(BUILD, function=function)["run"].wait()
+    assert run.state == "COMPLETED", run.logs()
+    image = run.result("image")
+    try:
+        assert function.refresh().image == image
+        assert docker("run", "--rm", "--entrypoint", "git", image, "--version").startswith("git version")
+        Path("rows.txt").write_text("a row")
+        dataitem = dh.new_dataitem("p", "rows", path="rows.txt")
+        job = function.run(action="job", inputs={"dataitem": dataitem.key}, platform="docker").wait()
+        assert (job.state, job.results()) == ("COMPLETED", {"output_0": "a row"}), job.logs()
+        assert "from the image" in job.logs()
+        assert "requirements  " not in job.logs()
+    finally:
+        docker("image", "rm", "--force", image)
 
 
 def test_a_service_is_started_and_called(dh: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from nuwrap.builds.checking import check_built
 from nuwrap.builds.document import CONTEXT, DOCKERFILE, BuildDocument, read_document
 from nuwrap.builds.progress import Progress
 from nuwrap.builds.telling import now, write_built, write_failed
-from nuwrap.engines import Engine, Order, get_engine
+from nuwrap.engines import Order, get_engine
 from nuwrap.errors import BuildError, NuwrapError
-from nuwrap.spec.build import Built
 
 STDOUT = 1
 STOPS = ("stopped",)
@@ -35,7 +35,7 @@ def main(folder: str) -> int:
         engine = get_engine(document.engine)
         built = engine.build(order, report=progress)
         took = time.monotonic() - began
-        requirements = _check(engine, order, built, document)
+        requirements = check_built(engine, replace(order, secrets=_secrets(document.secrets)), built, document.plan)
     except NuwrapError as exc:
         is_stop = isinstance(exc, BuildError) and exc.kind in STOPS
         print(f"nuwrap: {exc}", file=sys.stderr)
@@ -46,10 +46,6 @@ def main(folder: str) -> int:
     return 0
 
 
-def _check(engine: Engine, order: Order, built: Built, document: BuildDocument) -> list[str]:
-    return check_built(engine, order, built, document.plan)
-
-
 def _order(folder: str, document: BuildDocument) -> Order:
     return Order(
         plan=document.plan,
@@ -58,7 +54,7 @@ def _order(folder: str, document: BuildDocument) -> Order:
         destinations=(document.plan.reference,),
         settings=document.settings,
         push=document.push,
-        secrets=_secrets(document),
+        secrets=_secrets(document.plan.secrets),
         timeout_s=document.timeout_s,
         environ=dict(os.environ),
         log=(STDOUT,),
@@ -66,10 +62,10 @@ def _order(folder: str, document: BuildDocument) -> Order:
     )
 
 
-def _secrets(document: BuildDocument) -> Mapping[str, str]:
-    """Return the values of the plan's secrets: private files, as the supervisor has put them."""
+def _secrets(names: Sequence[str]) -> Mapping[str, str]:
+    """Return the values of the secrets: private files, as the supervisor has put them. Raises BuildError."""
     found = {}
-    for name in document.plan.secrets:
+    for name in names:
         path = os.path.join(os.environ.get("NUWRAP_SECRETS", ""), name)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as stream:

@@ -20,7 +20,9 @@ CONTEXT, DOCKERFILE = "context", "Dockerfile"
 
 @dataclass(frozen=True)
 class BuildDocument:
-    """A build of a run. `revision` and `code_src` tell of the source, `python` is the minor version."""
+    """A build of a run. `revision` and `code_src` tell of the source, `python` is the minor version, `secrets` are the
+    names of all that the run was given: none of their values may be in the image.
+    """
 
     project: str
     function: str
@@ -35,6 +37,7 @@ class BuildDocument:
     code_src: str = ""
     revision: str = ""
     python: str = ""
+    secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -120,6 +120,7 @@ def _document(asked: Asked, prepared: Prepared) -> BuildDocument:
         code_src=source.address,
         revision=source.revision,
         python=PYTHON_VERSIONS[function.python_version],
+        secrets=asked.values.secrets,
         warnings=prepared.plan.notes,
         seconds=prepared.seconds,
     )

@@ -15,12 +15,12 @@ from nuwrap.builds.reuse import find_built
 from nuwrap.cli.arguments import Options, open_function, say
 from nuwrap.cli.show import show_rows, show_text
 from nuwrap.cli.terminal import STDERR
-from nuwrap.runs.order import function_of
 from nuwrap.sdk import context
 from nuwrap.spec.build import Built
 from nuwrap.spec.function import Function, has_scheme
 from nuwrap.spec.function_file import FunctionFile
 from nuwrap.spec.run_values import make_run_values
+from nuwrap.store import BUILT_IMAGE
 from nuwrap.store.config import read_config
 from nuwrap.store.home import home_folder
 from nuwrap.text import escape
@@ -54,7 +54,7 @@ def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
 
     Raises NuwrapError as a build would.
     """
-    function = latest_image(file.function)
+    function = file.function
     values = make_run_values("build", fields, origin=f"the build of {function.name!r}")
     start = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else os.getcwd()
     settings = read_config(home_folder(os.environ)).build
@@ -64,13 +64,10 @@ def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
         yield Look(prepared, find_built(prepared, asked.environ))
 
 
-def latest_image(function: Function) -> Function:
-    """Return the function with the image that its latest version has, where it names none itself: builds go there."""
-    if function.image:
-        return function
+def built_image(function: Function) -> str:
+    """Return the image that was built last of the function, else the one that it names, "" for none."""
     record = context.current().store.get_function(function.project, function.name)
-    image = function_of(record).image if record else ""
-    return function.model_copy(update={"image": image}) if image else function
+    return str(record.spec.get(BUILT_IMAGE) or "") if record else function.image
 
 
 def _document(look: Look) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nuwrap.builds import facts as known
 from nuwrap.builds.choosing import choose_engine
 from nuwrap.builds.inside import layer_rows, read_inputs
 from nuwrap.cli.arguments import Options, open_function
-from nuwrap.cli.build_plan import look_at_build
+from nuwrap.cli.build_plan import built_image, look_at_build
 from nuwrap.cli.show import show_below, show_fields, show_text, size_text
 from nuwrap.errors import UsageError
 from nuwrap.plan.changes import Change, explain_changes
@@ -48,7 +48,7 @@ def _explain_file(options: Options, instructions: Sequence[str]) -> int:
     """Compare what a build would make now with the image that the function has."""
     file = open_function(options)
     with look_at_build(file, {"instructions": list(instructions) or None}) as look:
-        image = _image_of(file.function)
+        image = built_image(file.function)
         now = look.prepared.plan
         if not image:
             raise UsageError(
@@ -64,12 +64,6 @@ def _explain_file(options: Options, instructions: Sequence[str]) -> int:
     _show_image(facts)
     _show_changes(changes, f"nuwrap build {options.file}")
     return 0
-
-
-def _image_of(function: Any) -> str:
-    from nuwrap.cli.build_plan import latest_image
-
-    return str(latest_image(function).image)
 
 
 def _show_changes(changes: Sequence[Change], command: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nuwrap.errors import UsageError
 from nuwrap.plan.launch import plan_run
+from nuwrap.plan.references import own_name, repository
 from nuwrap.platforms import Job, get_platform
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.runs import alive
@@ -56,7 +57,7 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
     """
     spec = stored(function)
     there = store.get_function(function.project, function.name, function.uuid)
-    if there and ({**_kept(there.spec, spec), **spec}, folder) == (dict(there.spec), there.folder):
+    if there and (_still(there.spec, spec), folder) == (dict(there.spec), there.folder):
         return there
     if function.uuid and there:
         raise UsageError(
@@ -67,11 +68,12 @@ def record_function(store: Store, function: Function, folder: str) -> FunctionRe
     return store.add_function(made)
 
 
-def _kept(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a version has beside what is said of it now: another program's fields, and the image it was built."""
-    built = spec.get(BUILT_IMAGE)
-    image = {"image": built} if built and built == spec.get("image") and "image" not in given else {}
-    return {**foreign(spec), **image}
+def _still(there: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields with what a version has beside them: another program's, and the image that a build gave it."""
+    built = there.get(BUILT_IMAGE)
+    is_kept = built and built == there.get("image") and spec.get("image", "") in ("", repository(built))
+    image = {"image": built} if is_kept else {}
+    return {**foreign(there), **spec, **image}
 
 
 def stored(function: Function) -> dict[str, Any]:
@@ -89,6 +91,16 @@ def function_of(record: FunctionRecord) -> Function:
     known = {name: value for name, value in record.spec.items() if name in Function.model_fields}
     identity = {"name": record.name, "kind": record.kind, "project": record.project, "uuid": record.id}
     return make_function({**known, **identity}, origin=f"function {record.name!r}")
+
+
+def to_build(record: FunctionRecord) -> Function:
+    """Return the function as a build takes it: an image that nuwrap has named itself does not say where builds go."""
+    function, built = function_of(record), record.spec.get(BUILT_IMAGE)
+    if not built or function.image != built:
+        return function
+    place = repository(built)
+    is_own = place.rpartition("/")[2] == own_name(function.project, function.name)
+    return function.model_copy(update={"image": "" if is_own else place})
 
 
 def choose_platform(values: RunValues, home: str) -> str:

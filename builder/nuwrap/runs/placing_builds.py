@@ -13,7 +13,7 @@ from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.local import make_run_folder
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved
-from nuwrap.runs.order import Order, Placed, base_folder, choose_platform, function_of, read_secrets, write_down
+from nuwrap.runs.order import Order, Placed, base_folder, choose_platform, read_secrets, to_build, write_down
 from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.run_values import RunValues
 from nuwrap.store import FunctionRecord, RunRecord, Store
@@ -27,7 +27,7 @@ def place_build(
     store: Store, home: str, function: FunctionRecord, values: RunValues, *, say: Callable[[str], None], order: Order
 ) -> Placed:
     """Plan the build and write it down as PENDING; see `order.place`."""
-    spec = function_of(function)
+    spec = to_build(function)
     platform = choose_platform(values, home)
     if platform not in HERE:
         raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join(HERE)}")

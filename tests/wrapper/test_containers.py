@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -189,3 +190,19 @@ def test_requirements_go_into_a_system_that_manages_itself_and_a_start_installs_
         ["leaf==2.0", "twig==1.0"],
     )
     assert "requirements" not in image.result()["seconds"]
+
+
+def test_compile_gives_the_library_the_bytecode_that_the_base_lacks(image: Image, tmp_path: Path) -> None:
+    tree = next(iter(image.mounts))
+    shutil.copytree(tree, tmp_path / "tree", ignore=shutil.ignore_patterns("__pycache__"))
+    del image.mounts[tree]
+    imports = (
+        f"import sys, os, json, argparse, asyncio; sys.path.append('{TREE}/worker'); import nuwrap_runtime.launch; "
+    )
+    imports += "had = [m.__cached__ for m in sys.modules.values() if getattr(m, '__cached__', '')]; "
+    imports += "print([path for path in had if not os.path.exists(path)])"
+    script = f'{" ".join(HOST)} compile; python3 -B -I -S -c "{imports}"; {" ".join(HOST)} compile'
+    done = image.start_as_root(script, {tmp_path / "tree": TREE}).wait()
+    first, lacking, second = done.stdout.splitlines()
+    assert json.loads(first)["compiled"] > 100, done.stderr
+    assert (lacking, json.loads(second)["compiled"]) == ("[]", 0)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from made_packages import make_links, wheel
 
+from nuwrap_runtime.host import compiling
 from nuwrap_runtime.host.uv import find_uv
 
 UV, NO_UV = find_uv(os.environ), "/nonexistent/uv"
@@ -241,3 +242,14 @@ def test_a_file_that_is_not_there_is_told(base: Base) -> None:
     done = base.install("leaf", more=("--constraints", "none.txt"))
     assert done.code == 2
     assert "cannot read the requirements 'none.txt'" in done.stderr
+
+
+def test_a_broken_file_and_tests_are_left_as_they_are(tmp_path: Path) -> None:
+    for name, text in (("good.py", "x = 1\n"), ("bad.py", "print 'two'\n"), ("tests/one.py", "x = 1\n")):
+        path = tmp_path / "package" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    argv = [sys.executable, "-I", compiling.__file__, str(tmp_path / "package")]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "1\n"
+    assert [path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")] == ["good"]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "0\n"

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from nuwrap_runtime.errors import PlatformError
 from nuwrap_runtime.host.folders import file_digest
@@ -30,6 +31,7 @@ from nuwrap_runtime.host.process import Command, run
 
 OLDEST_PIP = (22, 2)  # the first with --report
 HASHED = " --hash="
+COMPILING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compiling.py")
 _LOCKING = ("--generate-hashes", "--no-header", "--no-annotate", "--no-deps")
 
 
@@ -145,20 +147,25 @@ def _reported(path: str) -> Iterator[str]:
             commit = origin.get("vcs_info", {})
             line = line.partition("==")[0] + " @ " + (f"{commit['vcs']}+" if commit else "") + origin["url"]
             line += f"@{commit['commit_id']}" if commit else ""
-        digest = origin.get("archive_info", {}).get("hashes", {}).get("sha256", "")
+        digest = _digest(origin)
         yield line + (f"{HASHED}sha256:{digest}" if digest else "")
 
 
+def _digest(origin: Mapping[str, Any]) -> str:
+    """Return the archive's SHA-256; pip before 23.1 tells one in an older form, and none of a local file."""
+    told = origin.get("archive_info", {})
+    old = str(told.get("hash", "")).partition("sha256=")[2]
+    path = unquote(urlsplit(origin["url"]).path) if origin["url"].startswith("file:") else ""
+    found = told.get("hashes", {}).get("sha256", "") or old
+    return found or (file_digest(path) if os.path.isfile(path) else "")
+
+
 def compile_files(order: Order, distributions: Iterable[Distribution]) -> None:
-    """Compile these packages' files. Bytecode that is not looked up by time holds whatever an image does to times."""
+    """Compile these packages' files, but for their tests: a start on a read-only root cannot keep what it compiles."""
     places = sorted({place for one in distributions for place in _places(one)})
-    if not places:
-        return
-    argv = [order.base.executable, "-W", "ignore", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash"]
-    for more in (["-j", "0"], []):
-        done = run(Command([*argv, *more, *places], order.environ, cwd=order.work, timeout_s=order.left_s))
-        if not done.log:  # a file that is no Python 3 says nothing; a pool that cannot work (no /dev/shm) does
-            return
+    if places:
+        argv = [order.base.executable, "-I", COMPILING, *places]
+        run(Command(argv, order.environ, cwd=order.work, timeout_s=order.left_s))
 
 
 def _places(one: Distribution) -> Iterator[str]:

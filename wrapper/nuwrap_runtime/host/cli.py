@@ -200,6 +200,7 @@ COMMANDS: Mapping[str, tuple[Action, str]] = {
 ACTIONS: Mapping[str, Action] = {name: action for name, (action, _) in COMMANDS.items()}
 PLAIN: Mapping[str, tuple[str, str]] = {
     "store": ("nuwrap_runtime.host.store_command", "copy a file or folder between this machine and a store"),
+    "compile": ("nuwrap_runtime.host.compile_command", "give Python's library and nuwrap bytecode: a build's step"),
     "install": (
         "nuwrap_runtime.host.install_command",
         "install requirements into the interpreter on PATH: a build's step",

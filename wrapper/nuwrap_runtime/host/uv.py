@@ -14,13 +14,13 @@ _TREE = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 def find_uv(environ: Mapping[str, str]) -> str:
     """Return the absolute path of uv, "" when there is none.
 
-    `$NUWRAP_UV` alone decides when it is set: what is no program there means "without uv". Else the first of: beside
-    the running interpreter (where the wheel `uv` puts it), the image's own, on PATH.
+    `$NUWRAP_UV` alone decides when it is set: what is no program there means "without uv". Else the first of: the
+    image's own, beside the running interpreter (where the wheel `uv` puts it), on PATH.
     """
     given = environ.get("NUWRAP_UV", "")
     if given:
         return _program(os.path.abspath(given))
-    for folder in (os.path.dirname(sys.executable), os.path.join(_TREE, "bin")):
+    for folder in (os.path.join(_TREE, "bin"), os.path.dirname(sys.executable)):
         beside = _program(os.path.join(folder, "uv"))
         if beside:
             return beside

@@ -5,12 +5,10 @@ Facts of the executor: osscontainertools/kaniko v1.28.3; Google's 1.24 and chain
 
 from __future__ import annotations
 
-import json
 import os
-import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from nuwrap import docker
 from nuwrap.command import Completed, take_stops
@@ -21,10 +19,12 @@ from nuwrap.engines.kaniko_failures import find_failure
 from nuwrap.engines.kaniko_flags import check_flags
 from nuwrap.engines.kaniko_inside import Inside, ask_executor, find_executor, why_not_here
 from nuwrap.engines.kaniko_log import Log
+from nuwrap.engines.kaniko_output import read_built
 from nuwrap.engines.kaniko_place import Place, Watch
-from nuwrap.engines.kaniko_room import list_files
+from nuwrap.engines.kaniko_room import RoomFile, list_files, list_hidden, read_credentials
+from nuwrap.engines.secret_scan import find_secrets
 from nuwrap.errors import BuildError, PlatformError, UsageError
-from nuwrap.spec.build import BuildSettings, Built, Event
+from nuwrap.spec.build import BuildSettings, Built, Event, ImageFacts
 
 QUESTIONS: Final = ("--help", "version")
 HAS_SECRETS: Final = True  # the maintained fork; another executor is told from it by its flags, before the build
@@ -54,32 +54,33 @@ def look(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> 
 def build(order: Order, *, report: Callable[[Event], None]) -> Built:
     """Build the image, in this container where that may be, else in one of Docker's; see Engine."""
     check_flags(order.settings.kaniko_flags)
+    _refuse_secrets(order)
     with take_stops() as stops:
         watch = Watch(stops, order.timeout_s)
-        place: Place = InDocker(order, watch) if why_not_here(order.environ) else Inside(order, watch)
+        credentials = read_credentials(order)
+        make = InDocker if why_not_here(order.environ) else Inside
+        place: Place = make(order, watch, list_hidden(order, credentials))
         try:
-            return _build(order, place, watch, report)
+            return _build(order, place, list(list_files(order, place.room, credentials)), watch, report)
         finally:
             place.close()
 
 
 def scan(order: Order, built: Built) -> list[str]:
-    """List where a secret's value stands in the configuration and history of an image that is on this machine.
+    """List where configuration and history of the image have a secret's value; see Engine. Raises RegistryError."""
+    return find_secrets(read_built(order, built), order.secrets) if order.secrets else []
 
-    Of one that was pushed alone nothing is here: who reads the registry looks there.
-    """
-    if order.tar_path:
-        texts = read_archive(order.tar_path)
-    elif not order.push and not order.oci_path:
-        texts = _read_kept(order, built.reference)
-    else:
-        texts = {}
-    return [
-        f"secret {name!r} in {where} of {built.reference}"
-        for where, text in texts.items()
-        for name, value in order.secrets.items()
-        if value and (value in text or json.dumps(value)[1:-1] in text)
-    ]
+
+def _refuse_secrets(order: Order) -> None:
+    """Raise BuildError when the build would write a secret into the image: kaniko pushes what nobody has checked."""
+    lines = order.plan.dockerfile.split("\n")
+    found = find_secrets(ImageFacts("", "", "", env=order.plan.build_args, history=lines), order.secrets)
+    if found:
+        raise BuildError(
+            f"a secret's value would stand in the image {order.destinations[0]}, which was not built: "
+            f"{'; '.join(found)}; read the secret from /run/secrets/NAME in the instruction that needs it",
+            "check",
+        )
 
 
 def _look_inside(environ: Mapping[str, str], *, push: bool) -> Availability:
@@ -97,13 +98,15 @@ def _look_inside(environ: Mapping[str, str], *, push: bool) -> Availability:
     )
 
 
-def _build(order: Order, place: Place, watch: Watch, report: Callable[[Event], None]) -> Built:
+def _build(
+    order: Order, place: Place, files: Sequence[RoomFile], watch: Watch, report: Callable[[Event], None]
+) -> Built:
     keeps = not (order.push or order.tar_path or order.oci_path)
     executor = read_help(*(_answer(place.ask(question)) for question in QUESTIONS))
     arguments = build_arguments(order, place.room, executor, archive=keeps or bool(order.tar_path))
     for text in (f"{executor} in {place.name}", *arguments.notes):
         report(Event("note", text))
-    place.fill(list(list_files(order, place.room)))
+    place.fill(files)
     log = Log(order.plan.steps, order.destinations, report)
     watch.check()
     ended = place.run(arguments.argv, build_environment(order, place.room), log.feed)
@@ -115,8 +118,9 @@ def _build(order: Order, place: Place, watch: Watch, report: Callable[[Event], N
 
 def _take_out(order: Order, place: Place, executor: Executor, *, keeps: bool) -> Built:
     digest = place.read(place.room.digest).decode("ascii", "replace").strip()
-    names = place.read(place.room.names).decode("utf-8", "replace").split()
-    details = {"engine": "kaniko", "executor": executor.version, "place": place.name, "digest": digest, "names": names}
+    details: dict[str, Any] = {"engine": "kaniko", "executor": executor.version, "place": place.name, "digest": digest}
+    if order.push:
+        details["names"] = place.read(place.room.names).decode("utf-8", "replace").split()
     if order.oci_path:
         os.makedirs(order.oci_path, exist_ok=True)
         place.take(place.room.layout, order.oci_path)
@@ -135,22 +139,3 @@ def _keep(order: Order, place: Place) -> str:
 
 def _answer(completed: Completed) -> str:
     return (completed.output + completed.errors).decode("utf-8", "replace")
-
-
-def _read_kept(order: Order, reference: str) -> dict[str, str]:
-    """Return the texts of an image in Docker's store."""
-    history = docker.ask(order.environ, ["history", "--no-trunc", "--format", "{{.CreatedBy}} {{.Comment}}", reference])
-    found = docker.inspect_image(order.environ, reference) or {}
-    return {"the configuration": json.dumps(found), "the history": history.output.decode("utf-8", "replace")}
-
-
-def read_archive(path: str) -> dict[str, str]:
-    """Return the texts of an image's archive. Raises BuildError for one that cannot be read."""
-    try:
-        with tarfile.open(path) as archive:
-            manifest = archive.extractfile("manifest.json")
-            name = json.load(manifest)[0]["Config"] if manifest else ""
-            config = archive.extractfile(name)
-            return {"the configuration": config.read().decode("utf-8", "replace") if config else ""}
-    except (OSError, tarfile.TarError, ValueError, KeyError, IndexError) as exc:
-        raise BuildError(f"{path!r} is no archive of an image: {exc!r}", "check") from exc

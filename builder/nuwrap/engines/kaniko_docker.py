@@ -18,9 +18,10 @@ from typing import IO, Any
 from nuwrap import docker
 from nuwrap.command import Command, Completed, stream
 from nuwrap.engines import Order
+from nuwrap.engines.docker_client import base_environ
 from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE
 from nuwrap.engines.kaniko_place import Ended, Watch
-from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, list_credentials, registries
+from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, registries
 from nuwrap.errors import BuildError, PlatformError
 
 LABEL = "dev.nuwrap.engine=kaniko"
@@ -40,20 +41,22 @@ def needs_host_network(order: Order) -> bool:
 class InDocker:
     """A container of the executor's image."""
 
-    def __init__(self, order: Order, watch: Watch) -> None:
+    def __init__(self, order: Order, watch: Watch, hidden: Sequence[str]) -> None:
         self.room = Room(f"{KANIKO}/nuwrap")
         self.image = order.settings.kaniko_image or DEFAULT_IMAGE
         self.name = f"a container of {self.image}"
+        self._environ = base_environ(order.environ, order.settings.access.docker_config)
         self._container = f"nuwrap-kaniko-{secrets.token_hex(6)}"
         self._files: Sequence[RoomFile] = ()
         self._order = order
         self._watch = watch
+        self._hidden = hidden
 
     def ask(self, argument: str) -> Completed:
         """Return what the executor answers to a question; its image is pulled where the daemon has not got it."""
-        if docker.inspect_image(self._order.environ, self.image) is None:
+        if docker.inspect_image(self._environ, self.image) is None:
             self._do(["pull", "--quiet", self.image], _say_image(self.image), kind="pull")
-        return docker.ask(self._order.environ, ["run", "--rm", "--network", "none", self.image, argument])
+        return docker.ask(self._environ, ["run", "--rm", "--network", "none", self.image, argument])
 
     def fill(self, files: Sequence[RoomFile]) -> None:
         """Keep the files until there is a container: its arguments are known then."""
@@ -61,7 +64,7 @@ class InDocker:
 
     def run(self, argv: Sequence[str], environment: Mapping[str, str], listen: Callable[[bytes], None]) -> Ended:
         """Make the container, fill it, and attach to it until it ends."""
-        environ = {**self._order.environ, **{name: environment[name] for name in environment if name not in _INLINE}}
+        environ = {**self._environ, **{name: environment[name] for name in environment if name not in _INLINE}}
         made = ["create", "--name", self._container, "--label", LABEL]
         made += ["--network", "host"] if needs_host_network(self._order) else []
         for name in environment:
@@ -74,7 +77,7 @@ class InDocker:
 
     def read(self, place: str) -> bytes:
         """Return a small file of the room."""
-        answer = docker.ask(self._order.environ, ["cp", f"{self._container}:{place}", "-"])
+        answer = docker.ask(self._environ, ["cp", f"{self._container}:{place}", "-"])
         if answer.returncode:
             raise BuildError(f"kaniko has left no {os.path.basename(place)}: {docker.last_words(answer)}")
         with tarfile.open(fileobj=io.BytesIO(answer.output)) as archive:
@@ -99,7 +102,7 @@ class InDocker:
     def close(self) -> None:
         """Remove the container, running or not."""
         with suppress(PlatformError):
-            docker.ask(self._order.environ, ["rm", "--force", "--volumes", self._container], timeout_s=MOVE_SECONDS)
+            docker.ask(self._environ, ["rm", "--force", "--volumes", self._container], timeout_s=MOVE_SECONDS)
 
     def _copy_in(self) -> None:
         with tempfile.TemporaryFile() as packed:
@@ -110,9 +113,7 @@ class InDocker:
             )
 
     def _state(self) -> dict[str, Any]:
-        answer = docker.ask(
-            self._order.environ, ["container", "inspect", "--format", "{{json .State}}", self._container]
-        )
+        answer = docker.ask(self._environ, ["container", "inspect", "--format", "{{json .State}}", self._container])
         found: dict[str, Any] = json.loads(answer.output) if answer.returncode == 0 else {}
         return found
 
@@ -145,9 +146,9 @@ class InDocker:
         order = self._order
         return stream(
             Command(
-                [docker.find_docker(order.environ), *args],
-                order.environ if environ is None else environ,
-                redact=list_credentials(order),
+                [docker.find_docker(self._environ), *args],
+                self._environ if environ is None else environ,
+                redact=self._hidden,
                 stdin=stdin,
             ),
             out=order.log if is_shown else (),

@@ -19,7 +19,7 @@ from contextlib import suppress
 from nuwrap.command import Command, Completed, run, stream
 from nuwrap.engines import Order
 from nuwrap.engines.kaniko_place import Ended, Watch
-from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, list_credentials
+from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile
 from nuwrap.errors import BuildError
 
 EXECUTOR = f"{KANIKO}/executor"
@@ -87,7 +87,7 @@ class Inside:
 
     name = "this container"
 
-    def __init__(self, order: Order, watch: Watch) -> None:
+    def __init__(self, order: Order, watch: Watch, hidden: Sequence[str]) -> None:
         why = why_not_here(order.environ)
         if why:
             raise BuildError(why)
@@ -95,6 +95,7 @@ class Inside:
         self._executor = find_executor(order.environ)
         self._order = order
         self._watch = watch
+        self._hidden = hidden
 
     def ask(self, argument: str) -> Completed:
         """Return what the executor answers to a question."""
@@ -115,7 +116,7 @@ class Inside:
         """Run the executor to its end, and end what it leaves behind: instructions have process groups of their own."""
         order, started = self._order, list[int]()
         passed = {name: order.environ[name] for name in _PASSED if name in order.environ}
-        command = Command([self._executor, *argv], {**passed, **environment}, redact=list_credentials(order))
+        command = Command([self._executor, *argv], {**passed, **environment}, redact=self._hidden)
         try:
             code = stream(
                 command,

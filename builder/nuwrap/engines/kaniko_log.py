@@ -25,6 +25,7 @@ _SHORT: Final = re.compile(r"(TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)[A-Z]*\[\d+\] (
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LEVELS: Final = {"WARN": "warning", "ERRO": "error", "FATA": "fatal", "PANI": "panic"}
 _HIT, _MISS = "Using caching version of cmd: ", "No cached layer found for cmd "
+_RETRY: Final = "Retrying operation after "
 _FOUND: Final = "Found cached layer"
 _PULL: Final = re.compile(r"(?:Retrieving image manifest|Building stage) '?([^' ]+)")
 _PUSH: Final = re.compile(r"Push(?:ing image to|ed) (\S+)")
@@ -115,7 +116,8 @@ class Log:
         if not line.level:
             self.last.extend([line.text] if line.text else [])
         elif line.level in _LEVELS.values():
-            self.last.append(line.text)
+            if not line.text.startswith(_RETRY):  # the last words have its reason
+                self.last.append(line.text)
             self._note(line.text)
         else:
             self._follow(line.text)

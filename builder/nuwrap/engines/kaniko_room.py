@@ -87,11 +87,11 @@ class RoomFile:
     is_private: bool = False
 
 
-def list_files(order: Order, room: Room) -> Iterator[RoomFile]:
+def list_files(order: Order, room: Room, credentials: Mapping[str, Credentials]) -> Iterator[RoomFile]:
     """Give all that the executor is to find. Raises BuildError for a file that cannot be read."""
     yield RoomFile(room.dockerfile, _read(order.dockerfile, "the Dockerfile"))
     yield RoomFile(room.context, copied_from=order.context)
-    yield RoomFile(f"{room.docker}/config.json", docker_config(order), is_private=True)
+    yield RoomFile(f"{room.docker}/config.json", docker_config(credentials), is_private=True)
     for name in order.plan.secrets:
         if name not in order.secrets:
             raise BuildError(f"secret {name!r} is mounted by the plan, but has no value")
@@ -105,24 +105,24 @@ def list_files(order: Order, room: Room) -> Iterator[RoomFile]:
             yield RoomFile(room.certificate(number, kind), content, is_private=True)
 
 
-def docker_config(order: Order) -> bytes:
-    """Return a `config.json` with the credentials of the registries in play, those of helpers too: their programs are
-    not in the container.
-    """
-    found = {}
-    for registry, repository in registries(order).items():
-        one = find_credentials(registry, order.settings.access, order.environ, repository=repository)
-        if not one.is_anonymous:
-            found[HUB_KEY if registry == HUB else registry] = _entry(one)
+def read_credentials(order: Order) -> dict[str, Credentials]:
+    """Return what the registries in play are given, by their names; those that take anyone are left out."""
+    access, environ = order.settings.access, order.environ
+    named = registries(order).items()
+    found = {name: find_credentials(name, access, environ, repository=repository) for name, repository in named}
+    return {name: one for name, one in found.items() if not one.is_anonymous}
+
+
+def docker_config(credentials: Mapping[str, Credentials]) -> bytes:
+    """Return a `config.json` with all of them, those of helpers too: their programs are not in the container."""
+    found = {HUB_KEY if name == HUB else name: _entry(one) for name, one in credentials.items()}
     return json.dumps({"auths": found}).encode()
 
 
-def list_credentials(order: Order) -> list[str]:
-    """Return what must not show in the log: passwords and tokens of the registries in play, and the secrets."""
-    access, environ = order.settings.access, order.environ
-    found = [find_credentials(name, access, environ, repository=path) for name, path in registries(order).items()]
-    texts = [text for one in found for text in (one.password, one.identity_token, _joined(one)) if text]
-    return [*order.secrets.values(), *texts]
+def list_hidden(order: Order, credentials: Mapping[str, Credentials]) -> list[str]:
+    """Return what must not show in the log: the secrets, and passwords and tokens of registries."""
+    texts = [text for one in credentials.values() for text in (one.password, one.identity_token, _joined(one))]
+    return [text for text in (*order.secrets.values(), *texts) if text]
 
 
 def registries(order: Order) -> dict[str, str]:

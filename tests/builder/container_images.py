@@ -46,7 +46,11 @@ def own_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     names = runtime_image(registry, __version__), python_image(registry, __version__, PYTHON)
     build(folder, RUNTIME, names[0])
     build(folder, FUNCTION.format(base=f"{base}:{PYTHON}-slim"), names[1])
+    image = docker("image", "inspect", "--format", "{{.Id}}", names[0]).strip()
     yield registry
+    volume = f"nuwrap-runtime-{image.rpartition(':')[2][:16]}"  # as foreign images get it
+    docker("rm", volume)
+    docker("volume", "rm", volume)
     docker("image", "rm", "--force", *names)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from nuwrap.docker import ask
 from nuwrap.errors import PlatformError
@@ -28,11 +28,11 @@ GUARDED: Final = (
 
 @dataclass(frozen=True)
 class Made:
-    """What decides the arguments, once image and daemon were asked."""
+    """What decides the arguments, once image and daemon were asked; `runtime` is the volume for a foreign image."""
 
     wanted: Wanted
     user: str
-    is_foreign: bool
+    runtime: str
     has_secrets: bool
     ports: Sequence[Port]
     command: Sequence[str]
@@ -40,12 +40,12 @@ class Made:
     @property
     def fetches(self) -> bool:
         """Whether code or inputs come from elsewhere into an image that may have no means for that."""
-        return self.is_foreign and self.wanted.has_remote
+        return bool(self.runtime) and self.wanted.has_remote
 
     @property
     def places(self) -> list[str]:
         """New volumes that only root could write to; ours have the modes that our images give them."""
-        own = [f"/{WORK}", f"/{CACHE}", f"/{TEMPORARY}"] if self.is_foreign else []
+        own = [f"/{WORK}", f"/{CACHE}", f"/{TEMPORARY}"] if self.runtime else []
         return [*own, *self.wanted.opened]
 
     @property
@@ -60,23 +60,16 @@ def main_args(made: Made) -> list[str]:
     volumes = [f"dst=/{WORK}", f"src=nuwrap-cache-{os.getuid()},dst=/{CACHE}", f"dst=/{TEMPORARY}"]
     args = ["--name", wanted.name, *_labels(wanted), *GUARDED, "--user", made.user]
     args += [text for volume in volumes for text in ("--mount", f"type=volume,{volume}")]
-    if made.is_foreign:
-        args += ["--mount", f"type=volume,dst={TREE},readonly"]
+    if made.runtime:
+        args += ["--mount", f"type=volume,src={made.runtime},dst={TREE},readonly"]
     if made.has_secrets:  # in memory alone
         args += ["--tmpfs", f"/{SECRETS}:rw,noexec,nosuid,nodev,size=16m,mode=1777"]
     return [*args, *wanted.flags, *_boot(wanted.python, wanted.image), *made.command]
 
 
-def runtime_args(made: Made, container: str, found: Mapping[str, Any]) -> list[str]:
-    """Return a container that has the other's volumes; making it fills the runtime's, which is empty, from our image.
-
-    Source: Docker copies what an image has at a volume's place into a volume that is empty (daemon, create_unix.go).
-    """
-    args = [*_labels(made.wanted), "--volumes-from", container]
-    if not made.is_foreign:
-        return [*args, made.wanted.image, HOST]
-    volumes = {one["Destination"]: one["Name"] for one in found.get("Mounts", ())}
-    return [*args, "--mount", f"type=volume,src={volumes[TREE]},dst={TREE}", made.wanted.runtime, HOST]
+def opener_args(made: Made, container: str) -> list[str]:
+    """Return a container that has the other's volumes and a root that files can be copied into."""
+    return [*_labels(made.wanted), "--volumes-from", container, made.wanted.image, HOST]
 
 
 def fetch_args(made: Made, container: str) -> list[str]:

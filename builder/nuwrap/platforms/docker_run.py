@@ -13,7 +13,7 @@ from nuwrap.command import Stops
 from nuwrap.errors import PlatformError
 from nuwrap.platforms import Placed, Screen
 from nuwrap.platforms.docker_back import bring_back
-from nuwrap.platforms.docker_create import Made, fetch_args, main_args, numeric_user, runtime_args
+from nuwrap.platforms.docker_create import Made, fetch_args, main_args, numeric_user, opener_args
 from nuwrap.platforms.docker_engine import Engine
 from nuwrap.platforms.docker_environment import (
     PREFIX,
@@ -25,6 +25,7 @@ from nuwrap.platforms.docker_environment import (
 from nuwrap.platforms.docker_given import Given
 from nuwrap.platforms.docker_images import check_own, is_foreign, user_of
 from nuwrap.platforms.docker_result import localize, tell_no_memory, tell_not_fetched
+from nuwrap.platforms.docker_runtime import ensure_runtime
 from nuwrap.platforms.docker_service import (
     Watch,
     daemon_host,
@@ -39,6 +40,7 @@ from nuwrap_runtime.launch import Launch, parse_launch
 
 STOPPED_CODE = 143
 KILLED_CODE = 137
+NOT_STARTED = (126, 127)  # what the daemon's init says of a program that is not there; the host never does
 PORT_ATTEMPTS = 3
 FIXED: Mapping[str, str] = {
     "NUWRAP_WORK": f"/{WORK}",
@@ -99,19 +101,28 @@ class Attempt:
     def _describe(self, image: Mapping[str, Any]) -> Made:
         """Return all that `docker create` is told. Raises PlatformError where one of our own images is missing."""
         wanted = self._wanted
-        foreign = is_foreign(wanted.image, image)
-        needs = [wanted.runtime, *([wanted.fetcher] if wanted.has_remote else [])] if foreign else []
-        for one in needs:
-            check_own(one, wanted.images_registry, self._engine)
-            self._find(one)
+        runtime = ""
+        if is_foreign(wanted.image, image):
+            found = self._find_own(wanted.runtime)
+            runtime = ensure_runtime(self._engine, wanted.runtime, found["Id"])
+            if wanted.has_remote:
+                self._find_own(wanted.fetcher)
         return Made(
             wanted,
             user=user_of(image, wanted.user, wanted.group),
-            is_foreign=foreign,
+            runtime=runtime,
             has_secrets=bool(self._secrets),
             ports=settle_ports(wanted.ports),
             command=self._command(),
         )
+
+    def _find_own(self, reference: str) -> dict[str, Any]:
+        """Return what is known of one of our images, pulled where it is not here. Raises PlatformError."""
+        check_own(reference, self._wanted.images_registry, self._engine)
+        found = self._find(reference)
+        if found is None:
+            raise PlatformError(f"image {reference!r} was not pulled: the run was stopped")
+        return found
 
     def _command(self) -> list[str]:
         form = ["--json" if self._screen.is_json else "--text"] if self._action == "serve" else []
@@ -125,22 +136,21 @@ class Attempt:
         container = engine.make([*publish_flags(made.ports), *main_args(made)])
         try:
             if made.places:
-                self._fill(made, container)
+                self._open(made, container)
             yield container
         finally:
             engine.remove(container)
 
-    def _fill(self, made: Made, container: str) -> None:
-        """Fill the runtime's volume out of our image, and let the container's user write to new volumes.
+    def _open(self, made: Made, container: str) -> None:
+        """Let the container's user write to new volumes, by a container with the same ones that is never started.
 
-        The container that does it has the same volumes and is never started. Raises PlatformError.
+        Raises PlatformError.
         """
-        found = self._engine.inspect(container)
-        filler = self._engine.make(runtime_args(made, container, found or {}))
+        opener = self._engine.make(opener_args(made, container))
         try:
-            self._engine.open_places(filler, made.places)
+            self._engine.open_places(opener, made.places)
         finally:
-            self._engine.remove(filler)
+            self._engine.remove(opener)
 
     def _given(self, made: Made, environ: Mapping[str, str], *, is_first: bool) -> Given:
         launch = {**self._wanted.launch}
@@ -206,4 +216,6 @@ class Attempt:
         elif end.is_out_of_memory:
             tell_no_memory(wanted.folder, self._launch, KILLED_CODE)
             return KILLED_CODE
+        elif end.exit_code in NOT_STARTED:
+            raise PlatformError(f"image {wanted.image!r} has no {wanted.python!r} on its PATH that can be started")
         return end.exit_code

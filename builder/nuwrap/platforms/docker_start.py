@@ -99,8 +99,6 @@ def explain(words: str) -> str:
     """Return the daemon's words with what helps."""
     if "capabilities: [[gpu]]" in words:
         return f"{words}; resources.gpu needs NVIDIA's container toolkit on the machine of the daemon"
-    if "executable file not found" in words or "no such file or directory" in words:
-        return f"{words}; the image needs a Python that its PATH names"
     if "port is already allocated" in words or "address already in use" in words:
         return f"{words}; choose another port, 0 takes any free one"
     return words or "the docker client was stopped before"

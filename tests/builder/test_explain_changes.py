@@ -45,8 +45,8 @@ def test_the_same_build_has_no_changes() -> None:
             "base",
         ),
         (plan(user=1), "layout", "nuwrap lays images out in another way, or the settings' user is another", "places"),
-        (plan(values={"envs": [{"name": "A", "value": "2"}]}), "env:A", "env A has another value", "python"),
-        (plan(values={"envs": []}), "env:A", "env A is gone", "python"),
+        (plan(values={"envs": [{"name": "A", "value": "2"}]}), "env:A", "env A has another value", "instruction 1"),
+        (plan(values={"envs": []}), "env:A", "env A is gone", "instruction 1"),
         (plan(values={"secrets": []}), "secret:TOKEN", "secret TOKEN is mounted no more", "instruction 1"),
         (
             plan(values={"instructions": ["true", "x"]}),
@@ -119,11 +119,11 @@ def test_a_change_is_told_with_the_first_step_that_follows(after: BuildPlan, nam
     ("after", "reused"),
     [
         (plan(facts(image(digit="e"))), 0),
-        (plan(values={"envs": [{"name": "A", "value": "2"}]}), 3),
-        (plan(values={"instructions": ["true", "x"]}), 4),
-        (plan(fields={"requirements": ["numpy"]}), 5),
-        (plan(facts(source=replace(CODE, files={"fn.py": sha("9")}))), 7),
-        (plan(facts(source=replace(CODE, revision="v2"))), 9),
+        (plan(values={"envs": [{"name": "A", "value": "2"}]}), 4),
+        (plan(values={"instructions": ["true", "x"]}), 5),
+        (plan(fields={"requirements": ["numpy"]}), 6),
+        (plan(facts(source=replace(CODE, files={"fn.py": sha("9")}))), 8),
+        (plan(facts(source=replace(CODE, revision="v2"))), 10),
     ],
 )
 def test_steps_before_a_change_are_reused(after: BuildPlan, reused: int) -> None:
@@ -145,14 +145,27 @@ def test_changes_are_told_in_the_order_of_the_layers() -> None:
 def test_an_image_of_another_base_has_nuwraps_part_no_more() -> None:
     after = plan(on_ours())
     assert [(one.name, one.first) for one in changes(after)] == [
-        ("base", "base"), ("layout", "python"), ("runtime", "python"),
+        ("base", "base"), ("layout", "instruction 1"), ("runtime", "instruction 1"),
     ]  # fmt: skip
+
+
+def test_a_variable_may_name_where_python_is_installed_from() -> None:
+    cuda = facts(image("nvidia/cuda:12", python=""))
+    before, after = (
+        plan(cuda, values={"envs": [{"name": "UV_PYTHON_INSTALL_MIRROR", "value": text}]}, install_python=True)
+        for text in ("https://a.example.com", "https://b.example.com")
+    )
+    (change,) = explain_changes(before.inputs, after.inputs)
+    assert change.first == "python"
+    assert [one.key for one in split_steps(after.steps, [change])[0]] == ["base", "runtime", "places"]
 
 
 def test_another_python_is_told() -> None:
     known = facts(image("python:3.12-slim", "e", python="3.12"))
     texts = [one.text for one in changes(plan(known, {"python_version": "PYTHON3_12"}))]
-    assert texts[1] == "python_version was 3.11, is 3.12"
+    assert texts[1:] == ["python_version was 3.11, is 3.12"]
+    installed = changes(plan(facts(image(python="")), install_python=True))
+    assert [(one.text, one.first) for one in installed] == [("python_version was 3.11, is 3.11, installed", "python")]
 
 
 def test_files_that_are_too_many_to_name_are_told_as_one() -> None:

@@ -93,12 +93,13 @@ def test_layers_lie_in_the_order_of_how_seldom_they_change() -> None:
         {"requirements": ["numpy"]}, {"instructions": ["true", "false"], "envs": [{"name": "A", "value": "1"}]}, facts()
     )
     assert [one.key for one in found.steps] == [
-        "base", "runtime", "places", "instruction 1", "instruction 2", "requirements", "requirements", "code", "code",
-        "records",
+        "base", "runtime", "places", "bytecode", "instruction 1", "instruction 2", "requirements", "requirements",
+        "code", "code", "records",
     ]  # fmt: skip
     names = [one.name for one in read(found.dockerfile)]
     assert names == [
-        "FROM", "USER", "COPY", "RUN", "ENV", "ARG", "RUN", "RUN", "COPY", "RUN", "WORKDIR", "COPY", "COPY", "ENV",
+        "FROM", "USER", "COPY", "RUN", "ENV", "RUN", "ARG", "RUN", "RUN", "COPY", "RUN", "WORKDIR", "COPY", "COPY",
+        "ENV",
         *["LABEL"] * names.count("LABEL"), "USER", "STOPSIGNAL", "ENTRYPOINT", "CMD",
     ]  # fmt: skip
 
@@ -178,7 +179,7 @@ def test_secrets_are_mounted_where_they_may_be_read_and_nowhere_else() -> None:
     found = plan({"requirements": ["numpy"]}, given, facts())
     mounts = ("--mount=type=secret,id=A,required=true", "--mount=type=secret,id=B,required=true")
     mounted = [one.options for one in read(found.dockerfile) if one.name == "RUN"]
-    assert mounted == [(), mounts, mounts]
+    assert mounted == [(), (), mounts, mounts]
     assert found.secrets == ("A", "B")
     assert any("files /run/secrets/NAME" in one for one in found.notes)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from nuwrap.plan.dockerfile import line_fault
+from nuwrap.plan.dockerfile import PYTHON_PLACE, line_fault
 from nuwrap.plan.references import allowed_fault, reference_fault
 from nuwrap.spec.build import LABEL_API, LABEL_FEATURES, LABEL_RUNTIME, TREE, BuildFacts, BuildSettings, ImageFacts
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap_runtime.launch import API
 from nuwrap_runtime.schema import show
-
-PYTHON_PLACE = "/opt/python"
 
 
 def base_faults(function: Function, settings: BuildSettings, facts: BuildFacts) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Final
 from nuwrap.errors import SpecError
 from nuwrap.plan import records
 from nuwrap.plan.base_image import (
-    PYTHON_PLACE,
     base_faults,
     check_command,
     install_command,
@@ -99,8 +98,8 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
         runtime=named(facts.runtime) if facts.runtime else "",
         user=settings.user,
         group=settings.group,
-        python_command=install_command(python) if installs else check_command(python) * is_unknown(facts.base),
-        python_bin=f"{PYTHON_PLACE}/current/bin" if installs else "",
+        python_check=check_command(python) if is_unknown(facts.base) and not installs else "",
+        python_install=install_command(python) if installs else "",
         names_user=facts.runtime is not None and not _sets("USER", facts.base.env) and not _sets("USER", values.envs),
         early_envs=early,
         build_envs=[one.name for one in values.envs if not _sets(one.name, facts.base.env)],
@@ -119,8 +118,11 @@ def _seal(given: Given, sheet: Sheet, notes: Sequence[str]) -> BuildPlan:
     """Return the plan of the sheet: with digest, labels, name and files."""
     function, values, facts = given.function, given.values, given.facts
     arguments = {one.name: one.value for one in values.envs if one.name in sheet.build_envs}
-    layout = records.digest_of([template_text(), sheet.user, sheet.group, sheet.runtime != "", sheet.python_bin])
-    inputs = records.list_inputs(function, values, facts, requirements=given.requirements, layout=layout)
+    layout = records.digest_of([template_text(), sheet.user, sheet.group, sheet.runtime != ""])
+    python = f"{PYTHON_VERSIONS[function.python_version]}{', installed' if sheet.python_install else ''}"
+    inputs = records.list_inputs(
+        function, values, facts, requirements=given.requirements, told={"python": python, "layout": layout}
+    )
     content = records.digest_of(
         {
             "dockerfile": render(sheet),

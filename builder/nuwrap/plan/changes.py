@@ -10,7 +10,7 @@ from typing import Final
 from nuwrap.spec.build import Step
 
 _DIGITS: Final = 12
-_ORDER: Final = ("base", "runtime", "places", "python", "instruction", "requirements", "code", "records")
+_ORDER: Final = ("base", "runtime", "places", "python", "bytecode", "instruction", "requirements", "code", "records")
 _SENTENCES: Final[Mapping[str, str]] = {
     "base": "the base image is another: {old} became {new}",
     "runtime": "nuwrap's part of the image is another: {old} became {new}",
@@ -28,7 +28,12 @@ _ENDS_OF_GROUP: Final[Mapping[str, Mapping[str, str]]] = {
     "secret": {"new": "is mounted now", "gone": "is mounted no more"},
 }
 # The first step that an input is for, where it has not the input's own name.
-_STEP_OF_GROUP: Final = {"env": "python", "secret": "instruction 1", "requirement": "requirements", "file": "code"}
+_STEP_OF_GROUP: Final = {
+    "env": "instruction 1",
+    "secret": "instruction 1",
+    "requirement": "requirements",
+    "file": "code",
+}
 _STEP_OF_INPUT: Final = {"layout": "places", "revision": "records", "function": "records"}
 
 
@@ -71,8 +76,9 @@ def list_keys(inputs: Mapping[str, str]) -> list[str]:
     numbers = sorted(int(name.split()[1]) for name in inputs if re.fullmatch(r"instruction \d+", name))
     instructions = [f"instruction {number}" for number in numbers]
     requirements = ["requirements"] if any(name.startswith("requirement:") for name in inputs) else []
-    nuwraps = ["runtime", "places"] if "runtime" in inputs else []
-    return ["base", *nuwraps, "python", *instructions, *requirements, "code", "records"]
+    runtime, places, bytecode = (["runtime"], ["places"], ["bytecode"]) if "runtime" in inputs else ([], [], [])
+    python = ["python"] if _installs_python(inputs) else []
+    return ["base", *runtime, *places, *python, *bytecode, *instructions, *requirements, "code", "records"]
 
 
 def _is_told(name: str, names: Sequence[str], sides: Sequence[Mapping[str, str]]) -> bool:
@@ -89,15 +95,20 @@ def _is_told(name: str, names: Sequence[str], sides: Sequence[Mapping[str, str]]
 def _explain(name: str, old: Mapping[str, str], new: Mapping[str, str], steps: Sequence[str]) -> Change:
     kind = "changed" if name in old and name in new else "new" if name in new else "gone"
     first = _first_step(name, steps)
-    again = [one for one in steps[steps.index(first) :] if one != "python"]  # which few images have
-    return Change(name, kind, _say(name, kind, old, new), first, ", ".join(again))
+    return Change(name, kind, _say(name, kind, old, new), first, ", ".join(steps[steps.index(first) :]))
 
 
 def _first_step(name: str, steps: Sequence[str]) -> str:
     """Return the key of the first step that depends on the input; one that is gone counts for what came after it."""
     key, _, rest = name.partition(":")
     wanted = (_STEP_OF_GROUP if rest else _STEP_OF_INPUT).get(key, key)
+    if key == "env" and "python" in steps:  # which uv installs, from a mirror that a variable may name
+        wanted = "python"
     return wanted if wanted in steps else next(one for one in steps if _rank(one) >= _rank(wanted))
+
+
+def _installs_python(inputs: Mapping[str, str]) -> bool:
+    return inputs.get("python", "").endswith("installed")
 
 
 def _rank(key: str) -> tuple[int, int]:

@@ -28,9 +28,18 @@ from nuwrap_runtime.schema import is_text, show
 
 TEMPLATE: Final = "Dockerfile.j2"
 LINE_BYTES: Final = 65_535
-WRITABLE: Final = "/work /cache /tmp"
+PYTHON_PLACE: Final = "/opt/python"
 _CARRIED_OUT = ("COPY ", "FROM ", "RUN ", "WORKDIR ")
-_PLACES = {"tree": TREE, "code": CODE, "records": RECORDS}
+# Bytecode is believed without a look at its source, and made once: a user without rights cannot, at each start.
+_COMPILE = (
+    f"cd {TREE} && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi"
+)
+_CONSTANT: Mapping[str, Any] = {
+    "places": {"tree": TREE, "code": CODE, "records": RECORDS},
+    "writable": "/work /cache /tmp",
+    "compile": _COMPILE,
+    "python_bin": f"{PYTHON_PLACE}/current/bin",
+}
 _FOREIGN = ("Cc", "Cs", "Zl", "Zp")  # control characters, half characters, line and paragraph separators
 _HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)|<{4,}")
 
@@ -40,16 +49,17 @@ class Sheet:
     """What a Dockerfile says.
 
     `clears_code` tells that the base has another function's code. `names_user` names the user, who may have no entry
-    in /etc/passwd. `mounts` stand before each command that may read secrets. `early_envs` stay and are set before the
-    instructions, `late_envs` after them. `install` is the command of the requirements, empty for none.
+    in /etc/passwd. `python_check` and `python_install` are commands, "" for none. `mounts` stand before each command
+    that may read secrets. `early_envs` stay and are set before the instructions, `late_envs` after them. `install` is
+    the command of the requirements, empty for none.
     """
 
     base: str
     user: int
     group: int
     runtime: str = ""
-    python_command: str = ""
-    python_bin: str = ""
+    python_check: str = ""
+    python_install: str = ""
     clears_code: bool = False
     names_user: bool = False
     early_envs: Sequence[tuple[str, str]] = ()
@@ -65,11 +75,7 @@ class Sheet:
 def render(sheet: Sheet) -> str:
     """Return the Dockerfile. Raises SpecError for a value that no line can hold; callers name the field before."""
     values = {name: getattr(sheet, name) for name in Sheet.__dataclass_fields__}
-    text = (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(**values, has_requirements=bool(sheet.install), places=_PLACES, writable=WRITABLE)
-    )
+    text = _environment().get_template(TEMPLATE).render(**values, **_CONSTANT)
     for line in text.split("\n"):
         if len(line.encode("utf-8")) > LINE_BYTES:
             raise SpecError(

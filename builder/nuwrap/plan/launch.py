@@ -86,6 +86,7 @@ def _fill(function: Function, task: Task) -> Launch:
         grace_s=plain.grace_s if task.grace_s is None else task.grace_s,
         python=task.python or plain.python,
         refresh=task.refresh,
+        refresh_code=task.refresh_code,
     )
 
 

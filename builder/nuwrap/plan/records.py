@@ -83,20 +83,20 @@ def without_place(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def list_inputs(
-    function: Function, values: RunValues, facts: BuildFacts, *, requirements: Sequence[str], layout: str
+    function: Function, values: RunValues, facts: BuildFacts, *, requirements: Sequence[str], told: Mapping[str, str]
 ) -> dict[str, str]:
     """Return a digest for each input of the image by name, in the order of the layers that they are in.
 
-    `layout` is the digest of what is the same for all functions: our template, the user. Single files, requirements
-    and variables are left out where there are more of them than a label holds.
+    `told` has `python`, and in `layout` the digest of what is the same for all functions: our template, the user.
+    Single files, requirements and variables are left out where there are more of them than a label holds.
     """
     source, launch = facts.source, launch_record(function)
     fields = {name: value for name, value in launch.items() if name not in _PER_LAYER}
     found = {
         "base": facts.base.digest or facts.base.reference,
         "runtime": facts.runtime.digest or facts.runtime.reference if facts.runtime else "",
-        "python": PYTHON_VERSIONS[function.python_version],
-        "layout": _short(layout),
+        "python": told["python"],
+        "layout": _short(told["layout"]),
         **{f"env:{one.name}": _short(digest_of([one.value, one.persist])) for one in values.envs},
         **{f"secret:{name}": "1" for name in values.secrets},
         **{f"instruction {number}": _short(digest_of(text)) for number, text in enumerate(values.instructions, 1)},

@@ -6,6 +6,8 @@ COPY --from=host:5000/nuwrap/runtime@sha256:cccccccccccccccccccccccccccccccccccc
 # places
 RUN mkdir -p /work /cache /tmp && chmod 1777 /work /cache /tmp
 ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
+# bytecode
+RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
 # envs
 ENV LANG="it_IT.UTF-8"
 ARG DEBIAN_FRONTEND
@@ -24,9 +26,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:6327078dc9173eefa9295f4fff5e8b4d5cea22ce8e092e9c40e330d171dd3fcd"
+LABEL dev.nuwrap.content="sha256:a5e8a152f8d797ccc9e1be668606de469957600c6dd32d3828bedc8acc39bd03"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"658e1b42a6e1\",\"env:DEBIAN_FRONTEND\":\"7482d0f39f58\",\"env:MODEL\":\"fa663b958855\",\"env:LANG\":\"4166a8175818\",\"instruction 1\":\"72bdf33c3638\",\"requirement:numpy\":\"1\",\"requirements\":\"90ae97600dd0\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"env:DEBIAN_FRONTEND\":\"7482d0f39f58\",\"env:MODEL\":\"fa663b958855\",\"env:LANG\":\"4166a8175818\",\"instruction 1\":\"72bdf33c3638\",\"requirement:numpy\":\"1\",\"requirements\":\"90ae97600dd0\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:8fe4108c803bc6c241d867771454988d9a1e3dff653b4928b230509ebb861807"

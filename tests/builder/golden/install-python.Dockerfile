@@ -9,6 +9,8 @@ ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
 # python
 RUN /opt/nuwrap/bin/uv python install --no-config --no-cache --no-bin --install-dir /opt/python 3.11 && ln -s /opt/python/cpython-3.11.* /opt/python/current
 ENV PATH="/opt/python/current/bin:$PATH"
+# bytecode
+RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
 # instruction 1
 RUN python3 --version
 # code
@@ -19,9 +21,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:a8dd83b1774b28db2081a356483e1e11f418923c064187b5e80f403dbe45900e"
+LABEL dev.nuwrap.content="sha256:2405ab1cb7e307b0a3917426fc789aeb16d96009044f30343dd81a7e5c6afc2c"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"5c72073838b0\",\"instruction 1\":\"3e70c5d2cf23\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11, installed\",\"layout\":\"283055eeecf6\",\"instruction 1\":\"3e70c5d2cf23\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:af982f35445deb980b073889e5037d84f45af98c58b0b14ce28d94ae17249464"

@@ -6,6 +6,8 @@ COPY --from=host:5000/nuwrap/runtime@sha256:cccccccccccccccccccccccccccccccccccc
 # places
 RUN mkdir -p /work /cache /tmp && chmod 1777 /work /cache /tmp
 ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
+# bytecode
+RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
 # instruction 1
 RUN useradd other
 # instruction 2
@@ -20,9 +22,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:c1936876395b2365a30477c1381ab19e73c3261bcbb10977df3e406bc4405854"
+LABEL dev.nuwrap.content="sha256:25626432cba809d767fe2b0164525bcd9f6b4525a55793dbe36a6662b522dc88"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"658e1b42a6e1\",\"instruction 1\":\"157a26809247\",\"instruction 2\":\"6ec36003f646\",\"instruction 3\":\"8ff396b8bf10\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"instruction 1\":\"157a26809247\",\"instruction 2\":\"6ec36003f646\",\"instruction 3\":\"8ff396b8bf10\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:5b07e2fe497228c217d5c02ae702e91356f0dbbe3bfdeadd65784f2558845c0f"

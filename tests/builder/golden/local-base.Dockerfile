@@ -6,6 +6,8 @@ COPY --from=host:5000/nuwrap/runtime@sha256:cccccccccccccccccccccccccccccccccccc
 # places
 RUN mkdir -p /work /cache /tmp && chmod 1777 /work /cache /tmp
 ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
+# bytecode
+RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
 # code
 WORKDIR /opt/function
 COPY code /opt/function
@@ -14,9 +16,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:ac2f2ef501665dfad8d5b8c328a2bfbabe0c3380675a6037ae0ac7b7c3810cab"
+LABEL dev.nuwrap.content="sha256:20078c4ddd52de4c7c98bc9b5aa69ab01cb9d4d16c386171144b7d8226a7745b"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"658e1b42a6e1\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:5c6e17d7991d30f13d6b7b6a3166274586657a215c5c56d3a61cfb68dff049ac"

@@ -6,6 +6,8 @@ COPY --from=host:5000/nuwrap/runtime@sha256:cccccccccccccccccccccccccccccccccccc
 # places
 RUN mkdir -p /work /cache /tmp && chmod 1777 /work /cache /tmp
 ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
+# bytecode
+RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
 # instruction 1
 RUN --mount=type=secret,id=TOKEN,required=true --mount=type=secret,id=pip.conf,required=true test -s /run/secrets/TOKEN
 # requirements
@@ -19,9 +21,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:ace7edf5e1a16ae8aaa9e251b723b61fff3b9cd7f378ca39bc26f0daf961df9e"
+LABEL dev.nuwrap.content="sha256:c0e13f0b800b8caebf1ac6534bfcc2c9781fc3f2f7cf06fd637f6f855511bf56"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"658e1b42a6e1\",\"secret:TOKEN\":\"1\",\"secret:pip.conf\":\"1\",\"instruction 1\":\"08931edad146\",\"requirement:private-package==1\":\"1\",\"requirements\":\"8efdfda23bb7\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"secret:TOKEN\":\"1\",\"secret:pip.conf\":\"1\",\"instruction 1\":\"08931edad146\",\"requirement:private-package==1\":\"1\",\"requirements\":\"8efdfda23bb7\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:8cfa8921c4b4b3058994db84825b43e17d362de48f7452dd5ff726dcc1cf0539"

@@ -6,6 +6,8 @@ COPY --from=host:5000/nuwrap/runtime@sha256:cccccccccccccccccccccccccccccccccccc
 # places
 RUN mkdir -p /work /cache /tmp && chmod 1777 /work /cache /tmp
 ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
+# bytecode
+RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
 # code
 WORKDIR /opt/function
 COPY code /opt/function
@@ -14,9 +16,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:9ed06f047a22b63aaa1fc7bb24178f689b4a008bb9d83e8c9fdc1c6c39de0e2f"
+LABEL dev.nuwrap.content="sha256:1f3dbfdb2e3b6dbd98356e48b1d23fc3983363b7df9183b2b9400758b6e6819d"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"814e15727a0d\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"a6be68066fae\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:b9437e6cfbb9f05aeb4229e0f8068988958ee172554214c106d69424c2c1ca54"

@@ -139,8 +139,23 @@ def test_what_nuclios_processor_does_not_use_on_this_machine_is_a_warning_of_its
 
 
 def test_what_a_platform_cannot_honour_is_refused_before_the_run() -> None:
-    with pytest.raises(SpecError, match="address: platform 'docker' cannot honour it; leave it out"):
-        notes("docker", address="127.0.0.1", replicas=2)
+    with pytest.raises(SpecError, match="address: platform 'kubernetes' cannot honour it; leave it out"):
+        notes("kubernetes", address="127.0.0.1", replicas=2)
+
+
+def test_a_container_of_this_machine_uses_all_but_what_is_a_clusters_and_the_disks_size() -> None:
+    given = {
+        "address": "127.0.0.1",
+        "volumes": [{"volume_type": "empty_dir", "name": "x", "mount_path": "/x"}],
+        "resources": {"cpu": 1, "mem": "1Gi", "gpu": 1, "disk": "1Gi"},
+        "run_as_user": 1000,
+        "fs_group": 1000,
+        "replicas": 2,
+    }
+    (text,) = notes("docker", image="h/i:1", **given)
+    assert text == (
+        "recorded, but not used: resources.disk, replicas, fs_group; 'docker' runs containers of this machine"
+    )
 
 
 def test_every_platform_that_records_says_why() -> None:

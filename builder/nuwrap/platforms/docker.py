@@ -13,7 +13,7 @@ from typing import Any
 
 from nuwrap.command import take_stops
 from nuwrap.docker import server_version, why_unusable
-from nuwrap.errors import PlatformError
+from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.platforms import Job, Placed, Screen
 from nuwrap.platforms.docker_back import check_folder
 from nuwrap.platforms.docker_engine import Engine
@@ -61,7 +61,11 @@ def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: S
     wanted = read_wanted(placed.folder)
     with open_log(placed.folder) as log, held(placed.folder), take_stops() as stops:
         shown = replace(screen, out=(*screen.out, log), err=(*screen.err, log))
-        return Attempt(placed, wanted, action, secrets, shown, stops).run()
+        try:
+            return Attempt(placed, wanted, action, secrets, shown, stops).run()
+        except NuwrapError as exc:  # who attends tells it to a person; the log has it for who looks later
+            os.write(log, f"nuwrap  error: {exc}\n".encode())
+            raise
 
 
 def _check(job: Job, environ: Mapping[str, str]) -> None:
@@ -76,7 +80,7 @@ def _plan(job: Job, engine: Engine, say: Callable[[str], None]) -> Wanted:
     """Return what the run wants of its container; its name, labels and folder are not known yet."""
     from nuwrap.platforms.docker_plan import plan_flags, plan_inside
 
-    images = choose_images(job.container, job.python_version, engine)
+    images = choose_images(job.container, job.python_version, engine, say=say)
     inside = plan_inside(job.launch, job.folder, is_baked=images.is_baked)
     flags = plan_flags(job, say=say)
     for name in flags.shared:

@@ -28,7 +28,7 @@ class Engine:
         """Return what the daemon knows of an image that it has. Raises PlatformError."""
         return inspect_image(self.environ, reference)
 
-    def pull(self, reference: str, log: Sequence[int], stops: Stops) -> dict[str, Any]:
+    def pull(self, reference: str, log: Sequence[int], stops: Stops | None = None) -> dict[str, Any]:
         """Bring an image here and return what is known of it. Raises PlatformError."""
         said = bytearray()
         command = Command([find_docker(self.environ), "pull", "--quiet", reference], self.environ)

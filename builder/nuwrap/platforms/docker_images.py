@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,11 @@ class Images:
     is_baked: bool = False
 
 
-def choose_images(container: Container, python_version: str, engine: Engine) -> Images:
-    """Return the images of a run. Raises PlatformError that names `make build-images` where ours are nowhere."""
+def choose_images(container: Container, python_version: str, engine: Engine, *, say: Callable[[str], None]) -> Images:
+    """Return the images of a run; a function's own image is pulled where it is not here.
+
+    Raises PlatformError for one that cannot be had; where ours are nowhere it names `make build-images`.
+    """
     own = container.images_registry
     fetcher = python_image(own, __version__, python_version)
     image = container.image or container.base_image
@@ -38,6 +41,9 @@ def choose_images(container: Container, python_version: str, engine: Engine) -> 
         check_own(fetcher, own, engine)
         return Images(fetcher)
     found = engine.find_image(image)
+    if not found and container.image:  # whether it has the runtime and the code decides what else a run needs
+        say(f"image {image!r} is not here yet: it is pulled first")
+        found = engine.pull(image, ())
     if found and not is_foreign(image, found):
         return Images(image, is_baked=bool(labels_of(found).get(LABEL_CONTENT)))
     runtime = runtime_image(own, __version__)

@@ -36,17 +36,15 @@ class Inside:
 def plan_inside(launch: Launch, folder: str, *, is_baked: bool) -> Inside:
     """Return the document with paths that the container has, and the files and folders that go there.
 
-    `folder` is where a relative `code_src` starts. Code that is baked into the image stays there. Raises SourceError
-    and InputsError for what does not exist.
+    `folder` is where a relative `code_src` starts. Code that is baked into the image stays there, unless it is to be
+    got anew. Raises SourceError and InputsError for what does not exist.
     """
     inside = Inside(launch)
-    if launch.code_src and not is_baked:
+    if launch.code_src and (launch.refresh_code or not is_baked):
         inside.launch = replace(launch, code_src=_give_code(inside, launch, folder))
     entities = {key: _give_entity(inside, key, one, folder) for key, one in launch.entities.items()}
     output_path = launch.output_path if "://" in launch.output_path else f"/{RUN}"
-    inside.launch = replace(
-        inside.launch, entities=entities, output_path=output_path if launch.mode == "job" else "", python="python3"
-    )
+    inside.launch = replace(inside.launch, entities=entities, output_path=output_path if launch.mode == "job" else "")
     return inside
 
 

@@ -26,7 +26,7 @@ _OWN_LISTENER: Mapping[str, How] = {"nuclio": "recorded"}
 # What is not here is honoured everywhere.
 _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "access_log": _OWN_LISTENER,
-    "address": {"docker": "error", "kubernetes": "error", "nuclio": "error"},  # a container listens on all of its own
+    "address": {"kubernetes": "error", "nuclio": "error"},  # a pod listens on all of its own
     "admin_port": _OWN_LISTENER,
     "affinity": _CLUSTER,
     "base_image": {"local": "recorded"},
@@ -42,12 +42,13 @@ _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "profile": _CLUSTER,
     "replicas": _CLUSTER,
     "resources": {"local": "recorded"},
+    "resources.disk": {"docker": "recorded"},  # its volumes have no limit
     "run_as_group": {"local": "recorded"},
     "run_as_user": {"local": "recorded"},
     "service_name": _CLUSTER,
     "service_type": _CLUSTER,
     "tolerations": _CLUSTER,
-    "volumes": _CLUSTER,
+    "volumes": {"local": "recorded"},
 }
 # What a processor on this machine does not honour either; its addresses are ours to choose.
 _OWN_HOSTS = ("access_log", "concurrency", "max_inflight")
@@ -119,7 +120,7 @@ def platform_notes(function: Function, values: RunValues, platform: str) -> list
     given = _given(values)
     if values.action != "build":  # which takes both, wherever it is
         given += [name for name in ("image", "base_image") if getattr(function, name)]
-    how = {name: _NOT_HONOURED.get(name.partition(".")[0], {}).get(platform, "honoured") for name in given}
+    how = {name: _how(name, platform) for name in given}
     refused = [
         f"  {name}: platform {platform!r} cannot honour it; leave it out" for name in given if how[name] == "error"
     ]
@@ -129,6 +130,12 @@ def platform_notes(function: Function, values: RunValues, platform: str) -> list
     if values.host == "nuclio" and platform != "nuclio":
         recorded["nuclio"] = [name for name in given if name in _OWN_HOSTS]
     return [f"recorded, but not used: {', '.join(names)}; {_REASONS[one]}" for one, names in recorded.items() if names]
+
+
+def _how(name: str, platform: str) -> How:
+    """Return what a platform does with a field, or with a part of one: `resources.disk`."""
+    rows = (_NOT_HONOURED.get(one, {}) for one in (name, name.partition(".")[0]))
+    return next((row[platform] for row in rows if platform in row), "honoured")
 
 
 def _given(values: RunValues) -> list[str]:

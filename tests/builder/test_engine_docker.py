@@ -30,6 +30,7 @@ from lab import (
 from orders import build, make_order, stoppable_argv
 
 from nuwrap.engines import docker as engine
+from nuwrap.engines.docker_images import read_local
 from nuwrap.errors import BuildError
 from nuwrap.spec.build import BuildSettings, Event, RegistryAccess
 
@@ -395,6 +396,19 @@ exit 0
     assert failed.value.kind == "timeout"
 
 
+def test_plugins_that_another_folder_of_settings_hides_are_told(engine_environ: dict[str, str], tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    told = '{"Client":{"Version":"28.2.2","ApiVersion":"1.41"},"Server":{"Version":"28.2.2"}}'
+    client.write_text(f"#!/bin/sh\n[ $1 = version ] && echo '{told}' || [ -z \"$DOCKER_CONFIG\" ]\n")
+    client.chmod(0o755)
+    environ = {"PATH": engine_environ["PATH"], "NUWRAP_DOCKER": str(client)}
+    settings = BuildSettings(access=RegistryAccess(docker_config="/etc/team"))
+    found = engine.look(settings, environ, push=False)
+    assert not found.is_usable
+    assert found.reason.endswith("what is missing in '/etc/team' is in ~/.docker/cli-plugins: link that folder there")
+    assert engine.look(BuildSettings(), environ, push=False).is_usable
+
+
 def test_a_builder_that_is_not_known_is_named(engine_environ: dict[str, str], tmp_path: Path) -> None:
     environ = {**engine_environ, "BUILDX_BUILDER": "nuwrap-test-nobody"}
     with pytest.raises(BuildError, match=r"BUILDX_BUILDER='nuwrap-test-nobody' is no builder"):
@@ -403,7 +417,7 @@ def test_a_builder_that_is_not_known_is_named(engine_environ: dict[str, str], tm
 
 def test_what_docker_has_of_a_python_image_is_told(engine_environ: dict[str, str], python_image: Reference) -> None:
     docker("pull", "--quiet", python_image("3.11"))
-    facts = engine.read_local(engine_environ, python_image("3.11"))
+    facts = read_local(engine_environ, python_image("3.11"))
     assert facts
     assert (facts.python, facts.libc, facts.looked, facts.is_local) == ("3.11", "glibc", True, True)
     assert facts.pinned == facts.digest == docker("image", "inspect", "--format", "{{.Id}}", facts.reference).strip()
@@ -452,7 +466,7 @@ def test_python_and_libc_are_read_from_an_image_that_cannot_run(
                 tar.add(tmp_path / "file", name)
     change = ["--change", f"ENV PATH={path}"] if path else []
     docker("import", *change, str(tmp_path / "tree.tar"), f"{image_name}:1")
-    facts = engine.read_local(engine_environ, f"{image_name}:1")
+    facts = read_local(engine_environ, f"{image_name}:1")
     assert facts
     if isinstance(expected, str):
         assert (facts.python, facts.looked) == (expected, True)
@@ -463,5 +477,5 @@ def test_python_and_libc_are_read_from_an_image_that_cannot_run(
 
 
 def test_an_image_that_docker_has_not_is_none(engine_environ: dict[str, str]) -> None:
-    assert engine.read_local(engine_environ, "nuwrap-test-nobody-has-this:1") is None
-    assert engine.read_local({"PATH": "/nowhere"}, "python:3.11-slim") is None
+    assert read_local(engine_environ, "nuwrap-test-nobody-has-this:1") is None
+    assert read_local({"PATH": "/nowhere"}, "python:3.11-slim") is None

@@ -28,8 +28,6 @@ from nuwrap.engines.secret_scan import find_secrets
 from nuwrap.errors import BuildError
 from nuwrap.spec.build import BuildSettings, Built, Event
 
-__all__ = ["HAS_SECRETS", "build", "look", "read_local", "scan"]
-
 HAS_SECRETS: Final = True
 TAG_CHARACTERS: Final = 128
 
@@ -37,8 +35,10 @@ TAG_CHARACTERS: Final = 128
 def look(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> Availability:
     """Tell whether client and daemon answer, with BuildKit."""
     del push  # it can
-    environ = base_environ(environ, settings.access.docker_config)
-    reason = why_unusable(environ)
+    folder = settings.access.docker_config
+    reason = why_unusable(base_environ(environ, folder))
+    if reason and folder and not why_unusable(environ):
+        reason = f"{reason}; what is missing in {folder!r} is in ~/.docker/cli-plugins: link that folder there"
     if reason:
         return Availability(is_usable=False, reason=reason)
     version = server_version(environ)

@@ -90,13 +90,16 @@ def _kind(text: str, code: int, place: Place) -> str:
         return "auth"
     if place.phase == "push":
         return "push"
-    if _PULL.search(text) and (place.subject or _is_source(place) or _SOURCE.search(text)):
+    if _PULL.search(text) and _is_source(place, text):
         return "pull"
     return "instruction" if place.step else "engine"
 
 
-def _is_source(place: Place) -> bool:
-    return bool(place.step and (place.step.text.startswith("FROM ") or "--from=" in place.step.text))
+def _is_source(place: Place, text: str) -> bool:
+    """Tell whether the failure is about an image that another one is made from."""
+    if place.step:
+        return place.step.text.startswith("FROM ") or "--from=" in place.step.text
+    return bool(place.subject or _SOURCE.search(text))
 
 
 def _headline(place: Place, code: int) -> str:

@@ -2,10 +2,10 @@
 
     python benchmarks/build.py [--rounds 3] [--requirements pandas,scikit-learn] [--write docs/performance.md]
 
-Needs Docker, a registry (NUWRAP_TEST_REGISTRY), a repository of Python images (NUWRAP_TEST_PYTHON_IMAGE) and nuwrap's own
-images (`make build-images`). Theirs is the Dockerfile that DigitalHub core writes (code before instructions and
-requirements; core, PythonBuildRunner.java) without its own packages, on the same base; build and push are counted. Ours is
-the command `nuwrap build --push`, all of it. Every round begins with code that no cache has seen.
+Needs Docker, a registry (NUWRAP_TEST_REGISTRY), a repository of Python images (NUWRAP_TEST_PYTHON_IMAGE) and nuwrap's
+own images (`make build-images`). Theirs is the Dockerfile that DigitalHub core writes (code before instructions and
+requirements; core, PythonBuildRunner.java) without its own packages, on the same base; build and push are counted.
+Ours is the command `nuwrap build --push`, all of it. Every round begins with code that no cache has seen.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ def test_every_value_of_function_and_task_arrives() -> None:
         output_path="/out",
         python="/usr/bin/python3",
         refresh=True,
+        refresh_code=True,
     )
     document = plan_launch(function(project="p", init_function="i", requirements=["numpy"]), task).to_document()
     for name in JobTask.__dataclass_fields__:

@@ -16,7 +16,7 @@ STOPPED = 143
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nuwrap", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Run a Python function as a job or as a service on this machine, and see what ran."""
+    """Run a Python function as a job, as a service or as an image, and see what ran."""
 
 
 for _command in (*running.COMMANDS, *history.COMMANDS, *setup.COMMANDS):

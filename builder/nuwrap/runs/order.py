@@ -12,7 +12,7 @@ from typing import Any
 from nuwrap.errors import UsageError
 from nuwrap.plan.launch import plan_run
 from nuwrap.plan.references import own_name, repository
-from nuwrap.platforms import Job, get_platform
+from nuwrap.platforms import Container, Job, get_platform
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved, resolve
@@ -20,7 +20,7 @@ from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.function import PYTHON_VERSIONS, Function, make_function
 from nuwrap.spec.run_values import RunValues, TaskValues
 from nuwrap.store import BUILT_IMAGE, CONSUMES, PENDING, FunctionRecord, LineageRecord, RunRecord, Store
-from nuwrap.store.config import read_config
+from nuwrap.store.config import Config, read_config
 from nuwrap.store.secrets import Secrets
 
 IDENTITY = ("name", "kind", "project", "uuid")
@@ -150,6 +150,13 @@ def place(
     secrets = read_secrets(home, spec.project, values, order)
     run = order.again.id if order.again else str(uuid.uuid4())
     job = _make_job(spec, function.folder or base, values, resolved, run=run, base=base, order=order)
+    if name == "docker":
+        from nuwrap.builds.moved import moved_note
+
+        job = replace(job, container=_container(spec, values, read_config(home)))
+        note = moved_note(job)
+        if note:
+            say(note)
     held = alive.take(home, run)
     try:
         here = platform.place(job, say=say)
@@ -202,6 +209,18 @@ def _make_job(
         environ={one.name: one.value for one in values.envs},
         attempt=order.again.attempt + 1 if order.again else 1,
         host=values.host or "",
+    )
+
+
+def _container(function: Function, values: RunValues, config: Config) -> Container:
+    return Container(
+        image=function.image,
+        base_image=function.base_image,
+        images_registry=config.build.images_registry,
+        user=values.run_as_user,
+        group=values.run_as_group,
+        resources=values.resources.model_dump(mode="json", exclude_none=True) if values.resources else {},
+        volumes=[one.model_dump(mode="json", exclude_none=True) for one in values.volumes],
     )
 
 

@@ -26,6 +26,7 @@ class Task:
     grace_s: float | None = None
     python: str = ""
     refresh: bool = False
+    refresh_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from nuwrap.docker import inspect_image, why_unusable
+from nuwrap.spec.images import python_image
+from nuwrap_runtime import __version__
 from page import blocks
 
 ROOT = Path(__file__).parent.parent
@@ -16,8 +19,21 @@ GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 RUN = ("README.md", "docs/index.md", *(path.relative_to(ROOT).as_posix() for path in GUIDES))
 
 
+def _why_not(name: str) -> str:
+    """Why a page cannot be done on this machine: the one on images needs Docker and nuwrap's own image in it."""
+    if name != "docs/guides/images.md":
+        return ""
+    image = python_image("", __version__, "{}.{}".format(*sys.version_info))
+    reason = why_unusable(os.environ)
+    return reason or (
+        "" if inspect_image(os.environ, image) else f"Docker has no {image}; `make build-images` makes it"
+    )
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
+    if reason := _why_not(name):
+        pytest.skip(reason)
     environ = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("NUWRAP_", "AWS_"))},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

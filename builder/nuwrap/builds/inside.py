@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from nuwrap.spec.build import LABEL_INPUTS, ImageFacts
 
+TEXT_CHARACTERS = 100
+
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -33,4 +35,9 @@ def layer_rows(facts: ImageFacts) -> list[LayerRow]:
     steps = list(facts.history)
     if len(steps) != len(facts.layers):
         steps = [one.digest[:19] for one in facts.layers]
-    return [LayerRow(" ".join(text.split())[:120], layer.bytes) for text, layer in zip(steps, facts.layers)]
+    return [LayerRow(_line(text), layer.bytes) for text, layer in zip(steps, facts.layers)]
+
+
+def _line(text: str) -> str:
+    """Return a step as one line; one that says nothing was imported from a file."""
+    return " ".join(text.split()).replace("RUN /bin/sh -c ", "RUN ")[:TEXT_CHARACTERS] or "(files)"

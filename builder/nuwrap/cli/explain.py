@@ -56,7 +56,8 @@ def _explain_file(options: Options, instructions: Sequence[str]) -> int:
                 "makes one"
             )
         facts = known.find_image(image, _look())
-        changes = explain_changes(read_inputs(facts), now.inputs)
+        is_same = facts.labels.get(names.LABEL_CONTENT) == now.content
+        changes = [] if is_same else explain_changes(read_inputs(facts), now.inputs)
     if options.as_json:
         changed = [asdict(one) for one in changes]
         print(json.dumps({**_image_document(facts), "changes": changed}, indent=1), flush=True)
@@ -80,8 +81,8 @@ def _row(change: Change) -> tuple[str, str, str]:
 
 def _show_image(facts: ImageFacts) -> None:
     show_fields(_fields(facts))
-    rows = [(row.text, size_text(row.bytes) if row.bytes is not None else "") for row in layer_rows(facts)]
-    show_below(("layer", "size"), rows)
+    layers = [row for row in layer_rows(facts) if row.bytes]  # others only change the configuration
+    show_below(("layer", "size"), [(row.text, size_text(row.bytes or 0)) for row in layers])
 
 
 def _fields(facts: ImageFacts) -> dict[str, str]:

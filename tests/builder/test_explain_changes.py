@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from build_plans import CODE, Build, facts, image, on_ours, sha
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nuwrap.plan.changes import Change, explain_changes, split_steps
 from nuwrap.spec.build import BuildPlan, BuildSettings, SourceFacts
@@ -181,3 +183,21 @@ def test_an_image_without_inputs_that_we_know_is_told_as_all_new() -> None:
     assert found[0].name == "base"
     (unknown,) = explain_changes({"something": "of a later version", **plan().inputs}, plan().inputs)
     assert (unknown.text, unknown.first) == ("something is gone", "base")
+
+
+NAMES = ("base", "python", "layout", "code", "requirements", "instruction 1", "env:A", "file:f", "requirement:x")
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.one_of(st.sampled_from(NAMES), st.text(max_size=5), st.text().map("instruction {}".format)), st.text()
+    )
+)
+def test_whatever_an_image_says_of_its_inputs_is_told_or_is_none(old: dict[str, str]) -> None:
+    now = plan()
+    found = explain_changes(old, now.inputs)
+    assert bool(found) == (old != now.inputs)
+    assert all(one.text and one.first and one.rebuilds for one in found)
+    stay, again = split_steps(now.steps, found)
+    assert stay + again == list(now.steps)

@@ -34,7 +34,7 @@ from nuwrap.errors import SpecError
 from nuwrap.plan.build import plan_build
 from nuwrap.plan.dockerfile import templates_dir
 from nuwrap.plan.references import own_name
-from nuwrap.spec.build import LABEL_API, BuildPlan, BuildSettings, ContextFile, SourceFacts
+from nuwrap.spec.build import LABEL_API, LABEL_FEATURES, BuildPlan, BuildSettings, ContextFile, SourceFacts
 from nuwrap_runtime.launch import parse_launch
 
 ROOT = Path(__file__).parents[2]
@@ -380,6 +380,13 @@ def test_a_runtime_that_reads_other_documents_is_refused() -> None:
     other = replace(RUNTIME, labels={**OURS, LABEL_API: "nuwrap/v2"})
     (line,) = told(known=facts(runtime=other))
     assert "reads nuwrap/v2, this nuwrap writes nuwrap/v1; run make build-images" in line
+
+
+def test_a_runtime_that_cannot_install_is_refused_where_there_is_something_to_install() -> None:
+    old = facts(runtime=replace(RUNTIME, labels={**OURS, LABEL_FEATURES: "fetch,job,serve"}))
+    (line,) = told({"requirements": ["numpy"]}, known=old)
+    assert "cannot install, which this build needs; it can fetch,job,serve; run make build-images" in line
+    assert plan(known=old).tag
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,12 @@ def base_faults(function: Function, settings: BuildSettings, facts: BuildFacts) 
     unnamed = [fault for one in (facts.base, facts.runtime) if one and (fault := reference_fault(named(one)))]
     if unnamed:
         return [f"base_image: {fault}" for fault in unnamed]
-    return [*_libc_faults(function, facts), *_python_faults(function, settings, facts.base), *_tree_faults(facts)]
+    return [
+        *_libc_faults(function, facts),
+        *_python_faults(function, settings, facts.base),
+        *_tree_faults(facts),
+        *_feature_faults(function, facts),
+    ]
 
 
 def named(image: ImageFacts) -> str:
@@ -100,6 +105,21 @@ def _tree_faults(facts: BuildFacts) -> Iterator[str]:
     api = tree.labels.get(LABEL_API, API)
     if api != API:
         yield (
-            f"base_image: {TREE} of {show(tree.reference)} (version {tree.labels.get(LABEL_RUNTIME, 'unknown')}) reads "
+            f"base_image: {TREE} of {show(tree.reference)} ({_version(tree)}) reads "
             f"{api}, this nuwrap writes {API}; run make build-images, or install the nuwrap that it belongs to"
         )
+
+
+def _feature_faults(function: Function, facts: BuildFacts) -> Iterator[str]:
+    tree = facts.runtime or facts.base
+    told = tree.labels.get(LABEL_FEATURES, "")
+    missing = {"job", *(["install"] if function.requirements else [])} - {*told.split(",")}
+    if told and missing:
+        yield (
+            f"base_image: {TREE} of {show(tree.reference)} ({_version(tree)}) cannot {' and '.join(sorted(missing))}, "
+            f"which this build needs; it can {told}; run make build-images"
+        )
+
+
+def _version(tree: ImageFacts) -> str:
+    return f"version {tree.labels.get(LABEL_RUNTIME) or 'unknown'}"

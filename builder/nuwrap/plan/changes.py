@@ -73,8 +73,7 @@ def split_steps(steps: Sequence[Step], changes: Sequence[Change]) -> tuple[list[
 
 def list_keys(inputs: Mapping[str, str]) -> list[str]:
     """Return the keys of the steps that an image of these inputs may have, in their order."""
-    numbers = sorted(int(name.split()[1]) for name in inputs if re.fullmatch(r"instruction \d+", name))
-    instructions = [f"instruction {number}" for number in numbers]
+    instructions = sorted((name for name in inputs if re.fullmatch("instruction [0-9]{1,9}", name)), key=_rank)
     requirements = ["requirements"] if any(name.startswith("requirement:") for name in inputs) else []
     runtime, places, bytecode = (["runtime"], ["places"], ["bytecode"]) if "runtime" in inputs else ([], [], [])
     python = ["python"] if _installs_python(inputs) else []
@@ -114,7 +113,9 @@ def _installs_python(inputs: Mapping[str, str]) -> bool:
 def _rank(key: str) -> tuple[int, int]:
     """Return the place of a step among all; what another version of nuwrap may have comes first."""
     head, _, number = key.partition(" ")
-    return (_ORDER.index(head), int(number or 0)) if head in _ORDER else (0, 0)
+    if head not in _ORDER or not re.fullmatch("[0-9]{0,9}", number):
+        return 0, 0
+    return _ORDER.index(head), int(number or 0)
 
 
 def _say(name: str, kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:

@@ -39,10 +39,10 @@ bench-nuclio: $(VENV)/.dev
 bench-build: $(VENV)/.dev
 	$(PY) benchmarks/build.py
 
-# PYTHONS="3.10 3.11" REGISTRY=host/team PUSH=1 PULL=1 BASE=mirror/library/python PROCESSOR_IMAGE=image ENGINE=docker
+# PYTHONS="3.10 3.11" REGISTRY=host/team PUSH=1 PULL=1 BASE=mirror/library/python PROCESSOR_IMAGE=image KANIKO_IMAGE=image
 build-images: $(VENV)/.run
 	@$(PY) images/build.py --pythons "$(PYTHONS)" --registry "$(REGISTRY)" --engine "$(ENGINE)" --base "$(BASE)" \
-	    --processor-image "$(PROCESSOR_IMAGE)" $(if $(PUSH),--push) $(if $(PULL),--pull)
+	    --processor-image "$(PROCESSOR_IMAGE)" --kaniko-image "$(KANIKO_IMAGE)" $(if $(PUSH),--push) $(if $(PULL),--pull)
 
 docs: .venvs/docs/stamp
 	.venvs/docs/bin/mkdocs build --strict

@@ -42,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
         json.dump(document, stream, indent=1)
     print(json.dumps(document, indent=1) if options.json else _table(made))
     if not choice.processor_image:
-        _say("no images with Nuclio's processor: PROCESSOR_IMAGE=IMAGE names an image that has one")
+        _say("left out: images with Nuclio's processor; PROCESSOR_IMAGE=IMAGE names an image that has one")
+    if not choice.kaniko_image:
+        _say("left out: the image with kaniko; KANIKO_IMAGE=IMAGE names an image that has its executor")
     return 0
 
 
@@ -55,6 +57,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--engine", default="", metavar="NAME", help="docker, the only one that builds these images")
     add("--base", default="", metavar="REPOSITORY", help=f"of Python's images, {images.BASE!r} unless given")
     add("--processor-image", default="", metavar="IMAGE", help="an image with Nuclio's processor")
+    add("--kaniko-image", default="", metavar="IMAGE", help="an image with kaniko's executor")
     add("--pull", action="store_true", help="ask the registry for newer bases")
     add("--no-smoke", action="store_true", help="do not try what was built")
     add("--json", action="store_true", help="print what is in build/images.json, not a table")
@@ -77,7 +80,8 @@ def _choose(options: argparse.Namespace) -> Choice:
         )
     if options.push and not options.registry:
         raise UsageError("PUSH=1 needs REGISTRY=HOST/TEAM: without it the images have local names")
-    return Choice(pythons, options.version_tag, options.registry, options.base or images.BASE, options.processor_image)
+    where = (options.registry, options.base or images.BASE)
+    return Choice(pythons, options.version_tag, *where, options.processor_image, options.kaniko_image)
 
 
 def _make_all(choice: Choice, options: argparse.Namespace) -> list[Made]:

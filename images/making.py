@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from archives import ROOT
 from wanted import Image
 
 from nuwrap import docker
@@ -132,7 +133,7 @@ def _with_processor_version(image: Image, workshop: Workshop) -> Image:
 
 
 def _docker_build(image: Image, workshop: Workshop, base: Mapping[str, str]) -> None:
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), image.folder)
+    folder = os.path.join(ROOT, "images", image.folder)
     argv = [docker.find_docker(workshop.environ), "build", "--progress", "plain", "--tag", image.reference]
     argv += ["--file", os.path.join(folder, "Dockerfile")]
     for name, value in image.args.items():
@@ -142,7 +143,7 @@ def _docker_build(image: Image, workshop: Workshop, base: Mapping[str, str]) -> 
     path = os.path.join(workshop.logs, image.reference.rpartition("/")[2].replace(":", "-") + ".log")
     with open(path, "wb") as log:
         environ = {**workshop.environ, "DOCKER_BUILDKIT": "1"}
-        command = Command([*argv, workshop.context], environ)
+        command = Command([*argv, ROOT if image.is_from_checkout else workshop.context], environ)
         code = stream(command, out=[log.fileno()], err=[log.fileno()], timeout_s=SECONDS)
     if code:
         raise BuildError(f"cannot build {image.reference}:\n{_last_lines(path)}\nthe whole log: {path}", "instruction")

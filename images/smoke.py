@@ -85,7 +85,11 @@ def try_image(kind: str, reference: str, python: str, environ: Mapping[str, str]
     if kind == "runtime":
         yield _licenses(trial)
         return
+    if kind == "kaniko":
+        yield _toolkit(trial)
+        return
     yield _launcher(trial)
+    yield _tools(trial)
     if kind == "python":
         yield from (_job(trial), _failing_job(trial), _stopped_job(trial), _service(trial))
     else:
@@ -107,6 +111,13 @@ def _licenses(trial: Trial) -> str:
     return f"licences of {len(listed)} packages and its own"
 
 
+def _toolkit(trial: Trial) -> str:
+    answer = docker.ask(trial.environ, ["run", "--rm", trial.reference, "--version"], timeout_s=JOB_SECONDS)
+    if answer.returncode or not answer.output.startswith(b"nuwrap "):
+        raise trial.fail("`nuwrap --version` should run beside the executor", answer)
+    return "nuwrap runs beside kaniko's executor"
+
+
 def _launcher(trial: Trial) -> str:
     hostile = {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere", "PYTHONINSPECT": "1"}
     answer = _run(trial, ["--version"], hostile, entrypoint=f"{TREE}/bin/nuwrap-host")
@@ -116,6 +127,14 @@ def _launcher(trial: Trial) -> str:
     if answer.returncode != 10 or b"no python3 on PATH" not in answer.errors:
         raise trial.fail("without python3 on PATH the launcher should say so, exit code 10", answer)
     return "the launcher takes no PYTHON* variable, and says when there is no Python"
+
+
+def _tools(trial: Trial) -> str:
+    for program in (["git", "--version"], ["ssh", "-V"], [f"{TREE}/bin/uv", "--version"]):
+        answer = _run(trial, program[1:], {}, entrypoint=program[0])
+        if answer.returncode:
+            raise trial.fail(f"`{' '.join(program)}` should run as any uid", answer)
+    return "git, ssh and uv run as any uid"
 
 
 def _job(trial: Trial) -> str:

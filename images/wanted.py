@@ -10,27 +10,33 @@ from nuwrap.spec import images
 from nuwrap_runtime.launch import API
 
 RUNTIME, RUNTIME_SLIM = "runtime.tar", "runtime-slim.tar"  # archives of the context
+KANIKO_PYTHON = "3.11"  # that the toolkit runs in, beside the executor
 TITLES = {
     "runtime": "nuwrap's runtime: /opt/nuwrap, for other images to copy",
     "python": "runs a Python function as a job or a service",
     "nuclio": "runs a Python function under Nuclio's processor",
+    "kaniko": "builds images with kaniko, one in each container",
 }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the caller asks for. `processor_image` "" leaves the images with Nuclio's processor out."""
+    """What the caller asks for. Without `processor_image` or `kaniko_image` the images that need it are left out."""
 
     pythons: Sequence[str]
     version: str
     registry: str = ""
     base: str = images.BASE
     processor_image: str = ""
+    kaniko_image: str = ""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image to build: `folder` has its Dockerfile, `base` is the image that its labels name, "" for none."""
+    """An image to build: `folder` has its Dockerfile, `base` is the image that its labels name, "" for none.
+
+    Its context are the archives, or with `is_from_checkout` the checkout.
+    """
 
     kind: str
     reference: str
@@ -39,6 +45,7 @@ class Image:
     base: str = ""
     args: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    is_from_checkout: bool = False
 
 
 def list_images(choice: Choice) -> list[Image]:
@@ -47,7 +54,7 @@ def list_images(choice: Choice) -> list[Image]:
     found += [_python(choice, python) for python in choice.pythons]
     if choice.processor_image:
         found += [_nuclio(choice, python) for python in choice.pythons]
-    return found
+    return [*found, _kaniko(choice)] if choice.kaniko_image else found
 
 
 def _runtime(choice: Choice, *, has_uv: bool) -> Image:
@@ -68,6 +75,13 @@ def _nuclio(choice: Choice, python: str) -> Image:
     args = {"PROCESSOR_IMAGE": choice.processor_image, "PYTHON_IMAGE": base, **_user()}
     reference = images.nuclio_image(choice.registry, choice.version, python)
     return Image("nuclio", reference, "nuclio", python, base, args, _labels(choice, "nuclio", python))
+
+
+def _kaniko(choice: Choice) -> Image:
+    args = {"KANIKO_IMAGE": choice.kaniko_image, "PYTHON_IMAGE": images.base_image(KANIKO_PYTHON, choice.base)}
+    reference = images.kaniko_image(choice.registry, choice.version)
+    titles = _labels(choice, "kaniko")
+    return Image("kaniko", reference, "kaniko", "", choice.kaniko_image, args, titles, is_from_checkout=True)
 
 
 def _user() -> dict[str, str]:

@@ -54,16 +54,18 @@ def test_there_is_an_image_for_each_python_that_the_tree_is_made_for() -> None:
 
 
 def test_each_image_can_be_built_from_those_before_it() -> None:
-    found = list_images(Choice(("3.9", "3.11"), "1", "host/team", processor_image="processor:1"))
+    choice = Choice(("3.9", "3.11"), "1", "host/team", processor_image="processor:1", kaniko_image="executor:1")
+    found = list_images(choice)
     names = [one.reference.removeprefix("host/team/nuwrap/") for one in found]
-    assert names == ["runtime:1", "runtime:1-slim", "python:1-3.9", "python:1-3.11", "nuclio:1-3.9", "nuclio:1-3.11"]
+    assert names[:4] == ["runtime:1", "runtime:1-slim", "python:1-3.9", "python:1-3.11"]
+    assert names[4:] == ["nuclio:1-3.9", "nuclio:1-3.11", "kaniko:1"]
     for number, one in enumerate(found):
         assert (PROGRAM.parent / one.folder / "Dockerfile").is_file()
         if one.kind == "nuclio":
             assert one.base in [before.reference for before in found[:number]]
 
 
-def test_without_a_processor_its_images_are_left_out() -> None:
+def test_without_a_processor_and_an_executor_their_images_are_left_out() -> None:
     assert {one.kind for one in list_images(Choice(images.PYTHONS, "1"))} == {"runtime", "python"}
 
 

@@ -17,6 +17,7 @@ from nuwrap_runtime.host.report import Report
 CHILDREN: Final[Mapping[str, str]] = {
     "fetch-source": "nuwrap_runtime.host.sources:child",
     "fetch-inputs": "nuwrap_runtime.host.downloads:child",
+    "fetch-wheels": "nuwrap_runtime.host.wheels:child",
     "store-outputs": "nuwrap_runtime.host.uploads:child",
     "copy": "nuwrap_runtime.host.store_command:child",
 }

@@ -207,6 +207,7 @@ PLAIN: Mapping[str, tuple[str, str]] = {
     ),
     "cache": ("nuwrap_runtime.host.cache_command", "list what is kept of sources and environments, or clean up"),
     "doctor": ("nuwrap_runtime.host.doctor", "print as JSON what this machine has of what every start needs"),
+    "wheels": ("nuwrap_runtime.host.wheels_command", "download wheels for an image before its build"),
     "worker": (
         "nuwrap_runtime.host.worker_command",
         "what a worker of Nuclio's processor becomes to prepare its start",

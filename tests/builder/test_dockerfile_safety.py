@@ -233,6 +233,26 @@ def test_a_variable_that_would_do_harm_or_nothing_is_refused(env: dict[str, Any]
     assert "pw12" not in str(caught.value)
 
 
+def test_a_secret_that_an_engine_would_read_by_another_name_is_refused() -> None:
+    with pytest.raises(SpecError, match="secrets: 'Té' cannot be mounted by an engine; allowed in a build: ASCII"):
+        plan(given={"secrets": ["Té"], "instructions": ["true"]})
+    assert plan(given={"secrets": ["Té"]}).secrets == ()
+
+
+def test_a_name_before_the_host_of_an_address_may_be_a_token_and_is_told() -> None:
+    address = "https://ghp_12ab@example.com/r.git"
+    found = plan(
+        {"requirements": [f"x @ git+{address}", "y @ git+ssh://git@example.com/r.git"]},
+        {
+            "instructions": [f"git clone {address}", "git clone git@example.com:r.git"],
+            "envs": [{"name": "A", "value": address}],
+        },
+    )
+    told = [one.partition(" has a name before '@'")[0] for one in found.notes if "if it is a token" in one]
+    assert told == ["instruction 1", "requirement 1", "env A"]
+    assert not [one for one in found.notes if "ghp_12ab" in one]
+
+
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         plan(

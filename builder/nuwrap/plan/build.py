@@ -6,7 +6,7 @@ Layers lie in the order of how seldom they change: base, runtime, instructions, 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,7 +20,14 @@ from nuwrap.plan.base_image import (
     named,
     needs_python,
 )
-from nuwrap.plan.build_faults import env_faults, instruction_faults, requirement_faults, source_faults
+from nuwrap.plan.build_faults import (
+    env_faults,
+    instruction_faults,
+    requirement_faults,
+    secret_faults,
+    source_faults,
+    user_notes,
+)
 from nuwrap.plan.dockerfile import Sheet, read_steps, render, template_text
 from nuwrap.plan.instructions import QUIET, complete
 from nuwrap.plan.references import image_name, name_faults
@@ -32,11 +39,9 @@ from nuwrap.spec.build import (
     BuildPlan,
     BuildSettings,
     ContextFile,
-    ImageFacts,
 )
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap.spec.run_values import RunValues
-from nuwrap.spec.shapes import Env
 
 TAG_CHARACTERS: Final = 16
 
@@ -78,6 +83,7 @@ def plan_build(
         *instruction_faults(values.instructions),
         *requirement_faults(given.requirements),
         *env_faults(values.envs, facts.base),
+        *secret_faults(given.secrets),
         *source_faults(facts.source),
     ]
     if faults:
@@ -89,8 +95,8 @@ def plan_build(
 def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
     """Return all that the Dockerfile says but for labels, and what the user should know of it."""
     values, settings, facts = given.values, given.settings, given.facts
-    completed = [complete(one.strip(), is_quiet=_sets(QUIET, values.envs)) for one in values.instructions]
-    early, late = _split_envs(values.envs, facts.base)
+    known = {*facts.base.env, *(one.name for one in values.envs)}
+    completed = [complete(one.strip(), is_quiet=QUIET in known) for one in values.instructions]
     installs = needs_python(given.function, settings, facts.base)
     python = PYTHON_VERSIONS[given.function.python_version]
     sheet = Sheet(
@@ -100,15 +106,16 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
         group=settings.group,
         python_check=check_command(python) if is_unknown(facts.base) and not installs else "",
         python_install=install_command(python) if installs else "",
-        names_user=facts.runtime is not None and not _sets("USER", facts.base.env) and not _sets("USER", values.envs),
-        early_envs=early,
-        build_envs=[one.name for one in values.envs if not _sets(one.name, facts.base.env)],
+        names_user=facts.runtime is not None and "USER" not in known,
+        # A build's argument loses to a variable of the base: one that stays is set before the instructions then.
+        early_envs=[(one.name, one.value) for one in values.envs if one.persist and one.name in facts.base.env],
+        build_envs=[one.name for one in values.envs if one.name not in facts.base.env],
         clears_code=LABEL_CONTENT in facts.base.labels,
         mounts="".join(f"--mount=type=secret,id={name},required=true " for name in values.secrets),
         instructions=[text for text, _ in completed],
         install=_install(given),
         wheels=given.wheels,
-        late_envs=late,
+        late_envs=[(one.name, one.value) for one in values.envs if one.persist and one.name not in facts.base.env],
     )
     noted = [f"instruction {number} {note}" for number, (_, note) in enumerate(completed, 1) if note]
     return sheet, [*noted, *_notes(given)]
@@ -166,19 +173,6 @@ def _install(given: Given) -> Sequence[str]:
     )
 
 
-def _split_envs(envs: Sequence[Env], base: ImageFacts) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return the variables that stay: those set before the instructions, as the base has others of that name that win
-    over a build's arguments, and those set after the requirements, where a change of them rebuilds little.
-    """
-    kept = [one for one in envs if one.persist]
-    early = [(one.name, one.value) for one in kept if _sets(one.name, base.env)]
-    return early, [(one.name, one.value) for one in kept if not _sets(one.name, base.env)]
-
-
-def _sets(name: str, envs: Mapping[str, str] | Sequence[Env]) -> bool:
-    return name in (envs if isinstance(envs, Mapping) else [one.name for one in envs])
-
-
 def _files(given: Given) -> list[ContextFile]:
     """Return the context's files, in the order of their paths."""
     source = given.facts.source
@@ -213,6 +207,7 @@ def _notes(given: Given) -> list[str]:
         for one in values.envs
         if one.persist and "$" in one.value
     ]
+    found += user_notes(values, given.requirements)
     if base.is_local or not base.digest:
         found.append(f"{base.reference} is not pinned by a digest, as no registry has told one")
     if is_unknown(base) and not given.settings.install_python:

@@ -9,10 +9,12 @@ from typing import Final
 from nuwrap.plan.dockerfile import command_fault, line_fault
 from nuwrap.spec.build import ImageFacts, SourceFacts
 from nuwrap.spec.requirements import hide_credentials
+from nuwrap.spec.run_values import RunValues
 from nuwrap.spec.shapes import Env
 from nuwrap_runtime.schema import show
 
 ENGINE_ARGUMENTS: Final = "BUILDKIT_"  # BUILDKIT_SYNTAX names another program to read the file (builder/build.go)
+_USER = re.compile(r"https?://(?!\$)[^\s/@:]+@")
 _PASSWORD = re.compile(r"://[^\s/@:]*:(?!\$)[^\s/@]+@")  # one that is written out, not a variable's
 
 
@@ -48,6 +50,29 @@ def _env_fault(env: Env, base: ImageFacts) -> str:
     if not env.persist and env.name in base.env:
         return "is set by the base image, which wins over a build's; say persist: true, or set it in the instruction"
     return _password_fault(env.value)
+
+
+def secret_faults(secrets: Sequence[str]) -> list[str]:
+    """Return the names that an engine reads otherwise: BuildKit takes an option byte by byte (split_command.go)."""
+    return [
+        f"secrets: {show(name)} cannot be mounted by an engine; allowed in a build: ASCII letters, digits, '._-'"
+        for name in secrets
+        if not name.isascii()
+    ]
+
+
+def user_notes(values: RunValues, requirements: Sequence[str]) -> list[str]:
+    """Return a note for each address with a name before its `@`: some places take a token there."""
+    told = [
+        *((f"instruction {number}", text) for number, text in enumerate(values.instructions, 1)),
+        *((f"requirement {number}", text) for number, text in enumerate(requirements, 1)),
+        *((f"env {one.name}", one.value) for one in values.envs),
+    ]
+    return [
+        f"{name} has a name before '@' in an address, which stays in the image; if it is a token, give it as a secret"
+        for name, text in told
+        if _USER.search(text)
+    ]
 
 
 def _password_fault(text: str) -> str:

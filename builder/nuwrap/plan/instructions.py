@@ -27,9 +27,7 @@ _UPDATES = re.compile(r"\bapt(?:-get)?[\"',\s].*\bupdate\b")
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command of a shell's line: where it begins, what was before it (`&&`, `;`, "" at the start) and its
-    words; `is_clear` when it holds nothing that this file does not understand.
-    """
+    """A simple command of a shell's line: where it begins, the operator before it ("" at the start), its words."""
 
     start: int
     before: str

@@ -1,4 +1,7 @@
-"""BuildKit's plain log, as Docker 20.10 and buildx 0.14 have printed it in the lab: which step runs, how it ended."""
+"""BuildKit's plain log: which step runs, how it ended.
+
+As Docker 20.10 has printed it in the lab, buildx 0.14 with the same daemon, and buildx with BuildKit 0.13.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def read(name: str, steps: list[Step], *, piece: int = 1 << 20) -> tuple[BuildLo
     return log, events
 
 
-@pytest.mark.parametrize("name", ["built", "buildx-built"])
+@pytest.mark.parametrize("name", ["built", "buildx-built", "buildkit13-built"])
 def test_each_step_of_the_plan_begins_and_ends_once(name: str) -> None:
     _, events = read(name, STEPS)
     for kind in ("step", "done"):
@@ -67,7 +70,7 @@ def test_a_log_that_comes_in_pieces_says_the_same(piece: int) -> None:
     assert read("built", STEPS, piece=piece)[1] == read("built", STEPS)[1]
 
 
-@pytest.mark.parametrize("name", ["instruction", "buildx-instruction"])
+@pytest.mark.parametrize("name", ["instruction", "buildx-instruction", "buildkit13-instruction"])
 def test_a_step_that_fails_is_named_with_its_last_lines(name: str) -> None:
     log, events = read(name, FAILING)
     assert (log.place.step, log.place.number, log.place.total) == (FAILING[6], 7, 9)
@@ -77,7 +80,7 @@ def test_a_step_that_fails_is_named_with_its_last_lines(name: str) -> None:
     assert 7 not in [one.number for one in events if one.kind == "done"]
 
 
-@pytest.mark.parametrize("name", ["missing-base", "buildx-missing-base", "missing-runtime"])
+@pytest.mark.parametrize("name", ["missing-base", "buildx-missing-base", "buildkit13-missing-base", "missing-runtime"])
 def test_an_image_that_is_missing_is_named(name: str) -> None:
     log, _ = read(name, [Step("base", f"FROM {PYTHON}-nope:3"), Step("code", "COPY code /x")])
     assert log.place.step is None
@@ -93,6 +96,14 @@ def test_scratch_is_no_step_of_buildkit_and_shifts_no_number() -> None:
 
 def test_steps_of_another_dockerfile_are_not_taken_for_the_plans() -> None:
     assert read("built", STEPS[:3])[1] == []
+
+
+def test_a_cache_that_cannot_be_had_is_no_failure_of_the_build() -> None:
+    log, events = read("buildkit13-built", STEPS)
+    assert log.place.step is None
+    assert not [one for one in events if one.kind == "note"]  # the first build has none
+    log.feed(b"#90 exporting cache to registry\n#90 ERROR: connection refused\n")
+    assert events[-1] == Event("note", "exporting cache to registry has failed: connection refused")
 
 
 def test_what_a_step_prints_is_no_end_of_it() -> None:

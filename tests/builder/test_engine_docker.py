@@ -369,6 +369,12 @@ def test_an_image_that_is_gone_cannot_be_checked(
         engine.scan(order, built)
 
 
+# A client that does nothing, but leaves an image's id.
+IDLE = """[ "$1" = build ] && while [ $# -gt 1 ]; do [ "$1" = --iidfile ] && echo sha256:0 > $2; shift; done
+exit 0
+"""
+
+
 @pytest.mark.parametrize("stage", ["build", "push"])
 def test_a_stop_and_the_end_of_the_time_end_each_command(
     engine_environ: dict[str, str], tmp_path: Path, stage: str
@@ -378,9 +384,7 @@ def test_a_stop_and_the_end_of_the_time_end_each_command(
     client.write_text(
         f"""#!/bin/sh
 [ "$1" = {stage} ] && {{ touch {tmp_path}/begun; exec sleep 600; }}
-[ "$1" = build ] && while [ $# -gt 1 ]; do [ "$1" = --iidfile ] && echo sha256:0 > $2; shift; done
-exit 0
-"""
+{IDLE}"""
     )
     client.chmod(0o755)
     environ = {**engine_environ, "NUWRAP_DOCKER": str(client)}
@@ -407,6 +411,25 @@ def test_plugins_that_another_folder_of_settings_hides_are_told(engine_environ: 
     assert not found.is_usable
     assert found.reason.endswith("what is missing in '/etc/team' is in ~/.docker/cli-plugins: link that folder there")
     assert engine.look(BuildSettings(), environ, push=False).is_usable
+
+
+def test_a_builder_of_ones_own_keeps_its_cache_in_the_registry(engine_environ: dict[str, str], tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/argv
+[ "$*" = "buildx inspect team" ] && echo "Driver:        docker-container"
+{IDLE}"""
+    )
+    client.chmod(0o755)
+    environ = {**engine_environ, "NUWRAP_DOCKER": str(client), "BUILDX_BUILDER": "team"}
+    settings = BuildSettings(cache_repo="host/cache")
+    order = make_order(tmp_path, SCRATCH, destinations=["host/team/name:1"], environ=environ, settings=settings)
+    assert notes(build("docker", order)[1]) == [
+        "a builder of driver docker-container builds: it does not see images that only Docker has"
+    ]
+    argv = (tmp_path / "argv").read_text()
+    assert "--load --cache-from type=registry,ref=host/cache:name --cache-to type=registry,ref=host/cache:name," in argv
 
 
 def test_a_builder_that_is_not_known_is_named(engine_environ: dict[str, str], tmp_path: Path) -> None:

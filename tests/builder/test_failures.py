@@ -16,6 +16,8 @@ ONE = Step("base", f"FROM {PYTHON}:3.11-slim")
     [
         ("instruction", FAILING, "instruction", ["step 7 of 9 (instruction 3) failed with exit code 3: RUN seq 40"]),
         ("buildx-instruction", FAILING, "instruction", ["failed with exit code 3", "\n  40\n"]),
+        ("buildkit13-instruction", FAILING, "instruction", ["step 7 of 9", "exit code 3"]),
+        ("buildkit13-missing-base", [ONE], "pull", [f"{PYTHON}-nope:3 could not be had"]),
         ("requirement", STEPS, "resolution", ["step 6 of 9 (requirements)", "'nuwrap-no-such-package-at-all==1.0'"]),
         ("missing-base", [ONE], "pull", [f"{PYTHON}-nope:3 could not be had", "not found", "make build-images"]),
         ("buildx-missing-base", [ONE], "pull", [f"{PYTHON}-nope:3 could not be had"]),

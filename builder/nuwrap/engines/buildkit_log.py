@@ -21,6 +21,7 @@ _STEP: Final = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (\S+)")
 _END: Final = re.compile(r"(?:^|#(\d+) )(?:DONE (\d+(?:\.\d+)?)s|(CACHED)|(CANCELED)|ERROR:? ?(.*))$")
 _OUTPUT: Final = re.compile(r"\d+\.\d+ (.*)")
 _FOLLOWS: Final = ("sha256:", "transferring ", "resolve ", "extracting ", "exporting ", "writing ", "naming ")
+_CACHES: Final = ("importing cache ", "exporting cache ")
 UNTOLD: Final = 4000  # of a line without an end
 
 
@@ -116,10 +117,17 @@ class BuildLog:
             self._keep(vertex, before)
         vertex.has_ended = True
         if end[5] is not None:
-            vertex.lines.append(f"ERROR: {end[5]}"[:LINE_CHARACTERS])
-            self._failed = self._failed or vertex
+            self._fail(vertex, end[5])
         elif vertex.number and not end[4]:
             self._tell("done", vertex, seconds=float(end[2]) if end[2] else None, cache=bool(end[3]))
+
+    def _fail(self, vertex: _Vertex, reason: str) -> None:
+        """Take a failure; without its cache a build goes on, and the first has none yet."""
+        vertex.lines.append(f"ERROR: {reason}"[:LINE_CHARACTERS])
+        if not vertex.name.startswith(_CACHES):
+            self._failed = self._failed or vertex
+        elif not reason.endswith("not found"):
+            self._report(Event("note", f"{vertex.name} has failed: {reason}"[:LINE_CHARACTERS]))
 
     def _keep(self, vertex: _Vertex, text: str) -> None:
         found = _OUTPUT.fullmatch(text)

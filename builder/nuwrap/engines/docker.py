@@ -105,7 +105,7 @@ def _cache_arguments(order: Order) -> list[str]:
         return []
     tag = order.plan.name.rpartition("/")[2][:TAG_CHARACTERS]
     where = f"type=registry,ref={order.settings.cache_repo}:{tag}"
-    return ["--cache-from", where, "--cache-to", f"{where},mode=max"]
+    return ["--cache-from", where, "--cache-to", f"{where},mode=max,ignore-error=true"]
 
 
 def _driver(client: Client) -> str:
@@ -134,6 +134,8 @@ def _unused(order: Order, driver: str) -> list[str]:
             "cache_repo is not used: Docker's own builder keeps its cache itself; "
             "one of another driver, named by BUILDX_BUILDER, can use it"
         )
+    if _exports(driver):
+        found.append(f"a builder of driver {driver} builds: it does not see images that only Docker has")
     if access.mirrors or access.map:
         found.append("mirrors of registries are not used: Docker's daemon has its own, `registry-mirrors`")
     if access.certificates or access.client_certificates:

@@ -198,6 +198,22 @@ def test_more_memory_than_the_limit_is_exit_137_and_says_so(run: Runner) -> None
     assert left_of(ended.run) == ""
 
 
+def test_a_container_that_has_not_the_memory_to_begin_says_so(run: Runner) -> None:
+    ended = run("def f(): pass", container={"resources": {"mem": {"limits": "6Mi"}}})
+    assert ended.code == 137, ended.log
+    assert ended.result["failure"]["phase"] == "platform"
+    assert "resources.mem.limits" in ended.result["failure"]["message"]
+
+
+def test_gpus_that_docker_cannot_give_are_told_with_what_they_need(run: Runner) -> None:
+    if "nvidia" in docker("info"):
+        pytest.skip("this daemon gives GPUs")
+    ended = run("def f(): pass", container={"resources": {"gpu": "1"}})
+    assert ended.code != 0
+    assert "resources.gpu needs NVIDIA's container toolkit" in ended.log
+    assert left_of(ended.run) == ""
+
+
 def test_a_user_that_is_asked_for_runs_it(run: Runner) -> None:
     ended = run("import os\ndef f(): return os.getuid(), os.getgid()", container={"user": 1234, "group": 555})
     assert (ended.code, ended.results) == (0, [1234, 555]), ended.log

@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 from container_images import build, left_of, own_images
 from container_runs import Runner, run, wait_for
-from lab import docker, image_name, python_image
+from lab import docker, image_name, python_image, registry
 
 from nuwrap.errors import PlatformError
+from nuwrap.spec.images import python_image as python_image_name
 from nuwrap.spec.images import runtime_image
 from nuwrap_runtime import __version__
+from nuwrap_runtime.errors import SourceError
 
-__all__ = ["image_name", "own_images", "python_image", "run"]
+__all__ = ["image_name", "own_images", "python_image", "registry", "run"]
 
 SEES = (
     "import os\ndef f():\n    def open_(path):\n        open(path + '/x', 'w').close()\n        return True\n"
@@ -151,9 +153,54 @@ def test_a_foreign_image_without_our_own_ones_names_what_makes_them(run: Runner,
 
 
 def test_an_image_that_is_nowhere_says_so(run: Runner) -> None:
-    ended = run("def f(): pass", container={"image": "127.0.0.1:9/nowhere:1"})
+    with pytest.raises(PlatformError, match=r"image '127\.0\.0\.1:9/nowhere:1' cannot be pulled"):
+        run.place("def f(): pass", container={"image": "127.0.0.1:9/nowhere:1"})
+    ended = run("def f(): pass", container={"base_image": "127.0.0.1:9/nowhere:1"})
     assert ended.code != 0
-    assert "image '127.0.0.1:9/nowhere:1' cannot be pulled" in ended.log
+    assert "nuwrap  error: image '127.0.0.1:9/nowhere:1' cannot be pulled" in ended.log
+
+
+def test_an_image_of_a_registry_is_pulled(run: Runner, foreign: str, image_name: str, registry: str) -> None:
+    name = f"{registry}/{image_name}:1"
+    docker("tag", foreign, name)
+    docker("push", name)
+    docker("rmi", name)
+    ended = run("def f(): return 1", container={"image": name})
+    assert (ended.code, ended.results) == (0, [1]), ended.log
+    assert run.warnings == [f"image {name!r} is not here yet: it is pulled first"]
+
+
+def test_code_in_an_image_runs_though_its_path_is_not_here(
+    run: Runner, own_images: str, image_name: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "context"
+    (folder / "function").mkdir(parents=True)
+    (folder / "function/main.py").write_text("def f(): return 'baked'")
+    (folder / "source.json").write_text('{"api": "nuwrap/v1", "code_src": "app", "revision": "sha256:1"}')
+    text = (
+        f"FROM {python_name(own_images)}\nCOPY function /opt/function\nCOPY source.json /opt/nuwrap-image/source.json\n"
+        "LABEL dev.nuwrap.content=1\nENV NUWRAP_HANDLER=another NUWRAP_LAUNCH=@/nowhere\n"
+    )
+    build(folder, text, image_name)
+    ended = run(code_src="app", container={"image": image_name})
+    assert (ended.code, ended.results) == (0, ["baked"]), ended.log
+    with pytest.raises(SourceError, match="code_src 'app' does not exist"):
+        run.place(code_src="app", container={"image": image_name}, refresh_code=True)
+    (run.base / "app").mkdir()
+    (run.base / "app/main.py").write_text("def f(): return 'new'")
+    ended = run(code_src="app", container={"image": image_name}, refresh_code=True)
+    assert (ended.code, ended.results) == (0, ["new"]), ended.log
+
+
+def python_name(registry: str) -> str:
+    return python_image_name(registry, __version__, "3.11")
+
+
+def test_an_image_of_another_api_is_refused(run: Runner, foreign: str, image_name: str, tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    build(tmp_path / "context", f"FROM {foreign}\nLABEL dev.nuwrap.api=nuwrap/v9\n", image_name)
+    with pytest.raises(PlatformError, match="speaks 'nuwrap/v9', this nuwrap 'nuwrap/v1'; build the image anew"):
+        run.place("def f(): pass", container={"image": image_name})
 
 
 def test_an_image_without_python_says_what_it_needs(run: Runner, image_name: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -88,13 +89,20 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeRegistry:
-    """Listens on a free port of 127.0.0.1, in the body of `with`. What has no script is 404."""
+    """Listens on a free port of 127.0.0.1, in the body of `with`. What has no script is 404.
 
-    def __init__(self) -> None:
+    `certificate` and its key make it speak TLS.
+    """
+
+    def __init__(self, certificate: tuple[str, str] | None = None) -> None:
         self.asked: list[Asked] = []
         self._scripts: dict[tuple[str, str], list[Reply | Script]] = {}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.port = self._server.server_address[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -111,9 +119,11 @@ class FakeRegistry:
     def paths(self, method: str = "GET") -> list[str]:
         return [one.path for one in self.asked if one.method == method]
 
-    def put_image(self, repository: str = "a", tag: str = "1", *, image: Mapping[str, Any] | None = None) -> str:
+    def put_image(
+        self, repository: str = "a", tag: str = "1", *, image: Mapping[str, Any] | None = None, layer: bytes = b""
+    ) -> str:
         """Have an image for all who ask, and return the digest of its layer."""
-        blob = gzip.compress(make_layer({"usr/local/bin/python3": "-> python3.11"}))
+        blob = layer or gzip.compress(make_layer({"usr/local/bin/python3": "-> python3.11"}))
         content = json.dumps({"architecture": "amd64", "config": {}, **(image or {})}).encode()
         manifest = {
             "mediaType": MANIFEST,

@@ -6,19 +6,29 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 from fake_registry import Asked, FakeRegistry, Reply
-from registries import INDEX, MANIFEST, write_docker_config
+from registries import (
+    INDEX,
+    MANIFEST,
+    digest_of,
+    make_authority,
+    make_certificate,
+    make_layer,
+    write_docker_config,
+)
 
 from nuwrap.errors import RegistryError
 from nuwrap.registry.challenge import Challenge, parse_challenge, say_errors
 from nuwrap.registry.client import Client
 from nuwrap.registry.credentials import Credentials
-from nuwrap.registry.endpoints import Endpoint
+from nuwrap.registry.endpoints import Endpoint, own_endpoint
 from nuwrap.registry.images import read_image, tag_digest
 from nuwrap.registry.permission import check_push
+from nuwrap.registry.reference import parse_reference
 from nuwrap.registry.tokens import authorize
 from nuwrap.spec.build import RegistryAccess
 
@@ -183,6 +193,61 @@ def test_a_redirect_to_what_is_no_http_address_is_refused(fake: FakeRegistry, ta
     assert (error.kind, target in str(error)) == ("protocol", True)
 
 
+def test_a_redirect_from_tls_to_none_is_refused(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path)
+    with FakeRegistry(make_certificate(tmp_path, "server")) as fake:
+        fake.put_image()
+        fake.on("GET", "/v2/a/manifests/1", Reply(302, headers={"Location": "http://registry.invalid/x"}))
+        error = refused(f"{fake.address}/a:1", {}, RegistryAccess(certificates={fake.address: authority}))
+    assert (error.kind, "http://registry.invalid:80, which has no TLS" in str(error)) == ("protocol", True)
+
+
+def test_where_an_authority_is_named_nothing_is_asked_without_tls(fake: FakeRegistry, tmp_path: Path) -> None:
+    fake.put_image()
+    error = refused(f"{fake.address}/a:1", {}, RegistryAccess(certificates={fake.address: make_authority(tmp_path)}))
+    assert (error.kind, "TLS failed" in str(error), fake.asked) == ("network", True, [])
+
+
+@pytest.mark.parametrize(
+    ("reference", "access", "expected"),
+    [
+        ("python", {}, ("docker.io", "registry-1.docker.io", "library/python", ("https",), True)),
+        ("localhost:1/a", {}, ("localhost:1", "localhost:1", "a", ("http", "https"), True)),
+        ("[::1]:1/a", {}, ("[::1]:1", "[::1]:1", "a", ("http", "https"), True)),
+        ("h.x/a", {}, ("h.x", "h.x", "a", ("https",), True)),
+        ("h.x/a", {"insecure": ["https://h.x"]}, ("h.x", "h.x", "a", ("http", "https"), False)),
+        ("h.x:5/a", {"insecure": ["h.x"]}, ("h.x:5", "h.x:5", "a", ("https",), True)),
+    ],
+)
+def test_a_registry_is_asked_at_its_host(reference: str, access: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    assert own_endpoint(parse_reference(reference), RegistryAccess(**access)) == Endpoint(*expected)
+
+
+def test_nothing_of_the_users_netrc_is_sent(
+    fake: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.put_image()
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login bob password word\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert read_image(f"{fake.address}/a:1", ANYONE, {}).digest
+    assert {one.authorization for one in fake.asked} == {""}
+
+
+def test_an_upload_elsewhere_gets_no_credentials(fake: FakeRegistry, other: FakeRegistry, tmp_path: Path) -> None:
+    fake.on("POST", "/v2/a/blobs/uploads/", Reply(202, headers={"Location": f"http://{other.address}/session"}))
+    fake.ask_for_token()
+    check_push(f"{fake.address}/a:1", ANYONE, knows(tmp_path, fake))
+    assert other.asked == []
+
+
+def test_a_layer_is_taken_as_it_is_whatever_is_said_of_its_coding(fake: FakeRegistry) -> None:
+    digest = fake.put_image(layer=make_layer({"lib/ld-musl-x86_64.so.1": b""}))
+    path = f"/v2/a/blobs/{digest}"
+    plain = fake.answer(Asked("GET", path, {}, {}, b""))
+    fake.on("GET", path, Reply(200, plain.body, {"Content-Encoding": "gzip"}))
+    assert read_image(f"{fake.address}/a:1", ANYONE, {}).libc == "musl"
+
+
 def test_redirects_without_an_end_are_an_error(fake: FakeRegistry) -> None:
     fake.put_image()
     fake.on("GET", "/v2/a/manifests/1", Reply(302, headers={"Location": "/v2/a/manifests/1"}))
@@ -260,6 +325,18 @@ def test_a_manifest_of_another_form_is_refused_with_a_reason(fake: FakeRegistry,
     fake.put_image()
     fake.on("GET", "/v2/a/manifests/1", Reply(200, json.dumps(manifest).encode()))
     assert refused(f"{fake.address}/a:1", {}).kind in ("protocol", "missing")
+
+
+def test_an_index_of_indexes_is_refused(fake: FakeRegistry) -> None:
+    fake.put_image()
+    inner = json.dumps({"mediaType": INDEX, "manifests": []}).encode()
+    named = {"digest": digest_of(inner), "platform": {"os": "linux", "architecture": "amd64"}}
+    outer = json.dumps({"mediaType": INDEX, "manifests": [named]}).encode()
+    fake.on("GET", "/v2/a/manifests/1", Reply(200, outer))
+    fake.on("GET", f"/v2/a/manifests/{digest_of(inner)}", Reply(200, inner))
+    with pytest.raises(RegistryError, match="its index names another index") as caught:
+        read_image(f"{fake.address}/a:1", ANYONE, {}, architecture="amd64")
+    assert caught.value.kind == "protocol"
 
 
 def test_what_is_no_registry_is_named(fake: FakeRegistry) -> None:

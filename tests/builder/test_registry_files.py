@@ -205,10 +205,10 @@ def test_unpacking_is_done_in_small_pieces(coding: str) -> None:
     assert max(len(piece) for piece in pieces) <= 256 * 1024
 
 
-def oversized(kind: bytes, size: bytes) -> bytes:
+def oversized(kind: bytes, size: bytes, *, prefix: bytes = b"", form: int = tarfile.USTAR_FORMAT) -> bytes:
     """A header that claims a size."""
-    header = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT)[:512])
-    header[124:136], header[156:157] = size, kind
+    header = bytearray(tarfile.TarInfo("x").tobuf(form)[:512])
+    header[124:136], header[156:157], header[345 : 345 + len(prefix)] = size, kind, prefix
     header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
     return bytes(header)
 
@@ -245,6 +245,24 @@ def oversized(kind: bytes, size: bytes) -> bytes:
 def test_what_is_no_layer_is_unreadable(data: bytes) -> None:
     with pytest.raises(Unreadable):
         read_all(data)
+
+
+@pytest.mark.parametrize("kind", [b"x", b"L", b"K"])
+def test_a_header_that_claims_to_be_long_is_not_read(kind: bytes) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield oversized(kind, b"77777777777\0")
+        pytest.fail("more was read")
+
+    with pytest.raises(Unreadable, match="a header of 8589934591 bytes"):
+        list(Layer(pieces()))
+
+
+@pytest.mark.parametrize(
+    ("form", "path"), [(tarfile.USTAR_FORMAT, "folder/x"), (tarfile.GNU_FORMAT, "x")], ids=["ustar", "gnu"]
+)
+def test_what_gnu_keeps_in_the_place_of_a_prefix_is_none(form: int, path: str) -> None:
+    header = oversized(b"0", b"0".zfill(11) + b"\0", prefix=b"folder", form=form)
+    assert [entry.path for entry in read_all(header + bytes(1024))] == [path]
 
 
 @pytest.mark.parametrize("seed", range(30))

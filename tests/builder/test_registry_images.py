@@ -111,6 +111,24 @@ def test_an_index_is_pinned_as_a_whole_and_read_for_one_architecture(open_regist
     assert caught.value.kind == "missing"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [("arm/v7", "v7"), ("arm/v6", "v6"), ("arm64", "plain"), ("amd64", "plain")]
+)
+def test_the_variant_is_the_one_asked_for_or_the_plain_one(open_registry: Running, wanted: str, expected: str) -> None:
+    name = new_name()
+    made = {
+        one: put_image(open_registry, name, one, config={"Labels": {"variant": one}})
+        for one in ("v6", "v7", "plain", "fast")
+    }
+    platforms = {
+        "linux/arm/v6": made["v6"], "linux/arm/v7": made["v7"], "linux/arm64/v9": made["fast"],
+        "linux/arm64/v8": made["plain"], "linux/amd64/v3": made["fast"], "linux/amd64": made["plain"],
+    }  # fmt: skip
+    put_index(open_registry, name, "all", platforms)
+    facts = read_image(f"{open_registry.address}/{name}:all", ANYONE, {}, architecture=wanted)
+    assert facts.labels == {"variant": expected}
+
+
 def test_this_machines_architecture_is_the_default(open_registry: Running) -> None:
     name = new_name()
     mine = put_image(open_registry, name, "mine", [], architecture=own_architecture())
@@ -129,9 +147,10 @@ def test_what_was_found_in_layers_is_remembered(open_registry: Running, tmp_path
     assert blobs_asked(open_registry, before) == 1  # the config
     (kept,) = cache.iterdir()
     assert json.loads(kept.read_text())["python"] == "3.11"
-    kept.write_text("{")
-    assert read_image(asked, ANYONE, {}, cache=str(cache)) == first
-    assert json.loads(kept.read_text())["python"] == "3.11"
+    for other in ("{", "[]", '{"form": 0, "python": "2.7", "libc": "musl"}', '{"form": 1}'):
+        kept.write_text(other)
+        assert read_image(asked, ANYONE, {}, cache=str(cache)) == first
+        assert json.loads(kept.read_text())["python"] == "3.11"
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault(open_registry: Running, tmp_path: Path) -> None:

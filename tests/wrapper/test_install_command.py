@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_server import HttpServer, for_login, status
 from made_packages import make_links, wheel
 
 from nuwrap_runtime.host import compiling
@@ -22,12 +23,10 @@ from nuwrap_runtime.host.uv import find_uv
 
 UV, NO_UV = find_uv(os.environ), "/nonexistent/uv"
 PIP = list((Path(os.__file__).parent / "ensurepip" / "_bundled").glob("pip-*.whl"))
+needs_uv = pytest.mark.skipif(not UV, reason="SKIPPED: no uv here; set NUWRAP_UV")
+needs_pip = pytest.mark.skipif(not PIP, reason="SKIPPED: this Python has no ensurepip (Debian: python3-venv)")
 by_each_installer = pytest.mark.parametrize(
-    "uv",
-    [
-        pytest.param(UV, id="uv", marks=pytest.mark.skipif(not UV, reason="SKIPPED: no uv here; set NUWRAP_UV")),
-        pytest.param(NO_UV, id="pip", marks=pytest.mark.skipif(not PIP, reason="SKIPPED: no ensurepip here")),
-    ],
+    "uv", [pytest.param(UV, id="uv", marks=needs_uv), pytest.param(NO_UV, id="pip", marks=needs_pip)]
 )
 
 
@@ -72,8 +71,16 @@ class Base:
         """Have these of the made packages in the base."""
         self.put(*(self.links / f"{name}-py3-none-any.whl" for name in names))
 
-    def install(self, *lines: str, uv: str = UV, constraints: str = "", more: tuple[str, ...] = ()) -> Done:
-        """Run the command; the packages are in a folder of links and nowhere else."""
+    def install(
+        self,
+        *lines: str,
+        uv: str = UV,
+        constraints: str = "",
+        more: tuple[str, ...] = (),
+        is_offline: bool = True,
+        **variables: str,
+    ) -> Done:
+        """Run the command; the packages are in a folder of links and nowhere else, unless it is not offline."""
         records = self.folder / "records"
         records.mkdir(exist_ok=True)
         (records / "requirements.txt").write_text("".join(line + "\n" for line in lines))
@@ -86,8 +93,10 @@ class Base:
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "NUWRAP_UV": uv,
+            "NUWRAP_SECRETS": str(self.folder / "secrets"),
+            **variables,
         }
-        offers = ("--find-links", str(self.links), "--no-index")
+        offers = ("--find-links", str(self.links), "--no-index") if is_offline else ()
         command = [sys.executable, "-I", "-S", self.entry, "install", *argv, *offers, *more]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         told = json.loads(done.stdout) if done.stdout else {}
@@ -253,3 +262,23 @@ def test_a_broken_file_and_tests_are_left_as_they_are(tmp_path: Path) -> None:
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "1\n"
     assert [path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")] == ["good"]
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "0\n"
+
+
+INDEX_SETTINGS = [
+    pytest.param(UV, "UV_DEFAULT_INDEX", marks=needs_uv, id="uv"),
+    pytest.param(UV, "PIP_INDEX_URL", marks=needs_uv, id="uv by pip's setting"),
+    pytest.param(NO_UV, "PIP_INDEX_URL", marks=needs_pip, id="pip"),
+]
+
+
+@pytest.mark.parametrize(("uv", "name"), INDEX_SETTINGS)
+def test_an_index_that_is_a_secret_of_the_build_is_asked_and_not_told(
+    base: Base, web: HttpServer, uv: str, name: str
+) -> None:
+    web.on("/simple/leaf/", for_login("me:s3cret-word", status(200, "no files", Content_Type="text/html")))
+    (base.folder / "secrets").mkdir()
+    (base.folder / "secrets" / name).write_text(web.url.replace("://", "://me:s3cret-word@") + "/simple\n")
+    done = base.install("leaf", uv=uv, is_offline=False)
+    assert (done.code, done.lock) == (4, "")
+    assert "s3cret-word" not in done.stderr
+    assert {one.path for one in web.seen if one.login == "me:s3cret-word"} == {"/simple/leaf/"}

@@ -27,7 +27,7 @@ from nuwrap_runtime.host.packages import (
     summarize,
     write_lines,
 )
-from nuwrap_runtime.host.process import Command, run
+from nuwrap_runtime.host.process import Command, Completed, run
 
 OLDEST_PIP = (22, 2)  # the first with --report
 HASHED = " --hash="
@@ -164,8 +164,14 @@ def compile_files(order: Order, distributions: Iterable[Distribution]) -> None:
     """Compile these packages' files, but for their tests: a start on a read-only root cannot keep what it compiles."""
     places = sorted({place for one in distributions for place in _places(one)})
     if places:
-        argv = [order.base.executable, "-I", COMPILING, *places]
-        run(Command(argv, order.environ, cwd=order.work, timeout_s=order.left_s))
+        compile_places(order.base.executable, places, order.environ, seconds=order.left_s)
+
+
+def compile_places(python: str, places: Sequence[str], environ: Mapping[str, str], *, seconds: float) -> Completed:
+    """Run `compiling` on folders and modules, in that interpreter; equal files make equal bytes."""
+    given = {name: value for name, value in environ.items() if not name.startswith("PYTHON")}
+    given["PYTHONHASHSEED"] = "0"  # the order of a set that is written down
+    return run(Command([python, "-s", "-S", COMPILING, *places], given, timeout_s=seconds))
 
 
 def _places(one: Distribution) -> Iterator[str]:

@@ -12,11 +12,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from nuwrap_runtime.errors import PlatformError
-from nuwrap_runtime.host.base_packages import COMPILING
+from nuwrap_runtime.host.base_packages import compile_places
 from nuwrap_runtime.host.compiling import STANDARD
 from nuwrap_runtime.host.credentials import user_environment
 from nuwrap_runtime.host.interpreter import find_interpreter
-from nuwrap_runtime.host.process import Command, run
 from nuwrap_runtime.host.tree import PACKAGE
 
 SECONDS = 600.0
@@ -32,7 +31,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     python = find_interpreter("python3", environ)
     tree = os.path.dirname(os.path.dirname(PACKAGE))
     places = [STANDARD, *(os.path.join(tree, name) for name in PARTS)]
-    done = run(Command([python, "-I", COMPILING, *places], user_environment(environ), timeout_s=SECONDS))
+    done = compile_places(python, places, user_environment(environ), seconds=SECONDS)
     if done.returncode:
         reason = "no end in time" if done.timed_out else "\n".join(done.log[-5:]) or f"exit code {done.returncode}"
         raise PlatformError(f"python {python!r} does not compile its own library: {reason}")

@@ -49,6 +49,7 @@ _SYSTEM = (
 _KEPT = frozenset((*_INDEX, *_CHOICE, *_REACH, *_SYSTEM))
 # `user:password@` without `//`; neither a scheme's colon nor a port's. The counts bound the search in a long line.
 _BARE_LOGIN = re.compile(r"(?<![^\s/@:'\"])[^\s/@:'\"]{1,128}:(?!//|\d+/)[^\s@]{1,512}(?:@[^\s@/]{0,256}){0,4}@")
+LINE_CHARACTERS = 64 * 1024
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CA = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 _FIXED = {
@@ -68,6 +69,7 @@ def installer_environment(environ: Mapping[str, str], network: Network, work: st
     """Return the whole environment of an installer; `work` is a private folder that holds its `home` and `tmp`."""
     made = {name: value for name, value in environ.items() if _is_kept(name)}
     made.update(_user_files(environ, made, own_index=bool(network.index)))
+    made.update(_pip_settings(made))
     made.update(download_caches(environ, made, cache))
     made.update(_FIXED)
     made["PATH"] = _path(environ)
@@ -115,6 +117,45 @@ def _index_variables(index: tuple[str, ...]) -> dict[str, str]:
     if rest:
         made["UV_INDEX"] = " ".join(index[:-1])  # uv asks these before the default one
     return made
+
+
+def _pip_settings(made: Mapping[str, str]) -> dict[str, str]:
+    """Return pip's own variables as uv reads them, where nothing is set for uv: a company's image knows pip alone."""
+    own = ("UV_CONFIG_FILE", *(name for name in _INDEX if name.startswith("UV_")))
+    pairs = {"SSL_CERT_FILE": "PIP_CERT"}
+    if not any(made.get(name) for name in own):
+        pairs.update({"UV_DEFAULT_INDEX": "PIP_INDEX_URL", "UV_INDEX": "PIP_EXTRA_INDEX_URL"})
+    return {name: made[other] for name, other in pairs.items() if made.get(other) and not made.get(name)}
+
+
+def with_mounted(environ: Mapping[str, str], folder: str) -> dict[str, str]:
+    """Return the environment with those secrets that have the name of an installer's variable: a build's are files.
+
+    A secret `netrc` or `NETRC` is such a file itself. What the environment has already stays.
+    """
+    found = {}
+    for name in _names(folder):
+        path = os.path.join(folder, name)
+        if name.upper() == "NETRC":
+            found["NETRC"] = path
+        elif _is_kept(name):
+            found[name] = _read_line(path)
+    return {**found, **environ}
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _read_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read(LINE_CHARACTERS).strip()
+    except (OSError, ValueError):  # another user's, or no text: then it is no setting
+        return ""
 
 
 def _user_files(environ: Mapping[str, str], made: Mapping[str, str], *, own_index: bool) -> dict[str, str]:

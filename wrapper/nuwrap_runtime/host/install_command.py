@@ -12,6 +12,7 @@ from typing import Optional
 
 from nuwrap_runtime.errors import LaunchError, PlatformError
 from nuwrap_runtime.host import base_packages, credentials, image
+from nuwrap_runtime.host.index import with_mounted
 from nuwrap_runtime.host.interpreter import Interpreter, find_interpreter, probe
 from nuwrap_runtime.host.packages import Order, bind, open_order
 from nuwrap_runtime.host.report import Report, counted
@@ -45,6 +46,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     is no interpreter, no installer, or a file cannot be written.
     """
     options = _parse(argv)
+    environ = with_mounted(environ, credentials.secrets_folder(environ))
     report = Report(secrets=credentials.secret_values(environ, (), ""))
     report.phase = "requirements"
     wish = Wish(read_lines(options.requirements), read_lines(options.constraints), _offers(options))

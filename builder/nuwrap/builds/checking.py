@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nuwrap.engines import Engine, Order
-from nuwrap.errors import BuildError
+from nuwrap.docker import inspect_image, why_unusable
+from nuwrap.engines import Engine, Order, docker_images
+from nuwrap.errors import BuildError, PlatformError
 from nuwrap.registry.images import read_image
-from nuwrap.spec.build import LABEL_CONTENT, BuildPlan, Built
+from nuwrap.spec.build import LABEL_CONTENT, RECORDS, BuildPlan, Built
 
 
 def check_built(engine: Engine, order: Order, built: Built, plan: BuildPlan) -> list[str]:
@@ -25,4 +26,20 @@ def check_built(engine: Engine, order: Order, built: Built, plan: BuildPlan) -> 
             "the secret should be changed",
             "check",
         )
-    return []
+    has_requirements = any(one.key == "requirements" for one in plan.steps)
+    return read_lock(order, built) if has_requirements else []
+
+
+def read_lock(order: Order, built: Built) -> list[str]:
+    """Return the requirements with their hashes as the image's lock has them, [] where Docker does not have the image.
+
+    An image that is in a registry alone has its lock too; its largest layer would have to be fetched for it.
+    """
+    image = built.image_id or built.reference
+    try:
+        has_image = not why_unusable(order.environ) and inspect_image(order.environ, image) is not None
+        content = docker_images.read_file(order.environ, image, f"{RECORDS}/requirements.lock") if has_image else None
+    except PlatformError:
+        return []
+    text = (content or b"").decode("utf-8", "replace").replace("\\\n", " ")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.startswith("#")]

@@ -18,6 +18,8 @@ from nuwrap.builds.document import BuildDocument, write_document
 from nuwrap.builds.reuse import find_built
 from nuwrap.builds.source import FOLDER, Fetch, fetch_source
 from nuwrap.builds.telling import write_reused
+from nuwrap.builds.wheels import FOLDER as WHEELS
+from nuwrap.builds.wheels import fetch_wheels, wants_wheels
 from nuwrap.plan.build import plan_build
 from nuwrap.plan.launch import plan_launch
 from nuwrap.registry.permission import check_push
@@ -54,6 +56,7 @@ class Prepared:
     plan: BuildPlan
     push: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
+    has_wheels: bool = False
 
 
 def prepare(asked: Asked, work: str) -> Prepared:
@@ -68,9 +71,10 @@ def prepare(asked: Asked, work: str) -> Prepared:
     look = known.Look(chosen.name, settings, asked.environ, known.facts_cache(asked.environ))
     base = known.find_base(asked.function, look)
     facts = BuildFacts(base=base, source=source, runtime=known.find_runtime(base, look))
-    plan = plan_build(asked.function, asked.values, settings, facts)
+    wheels = wants_wheels(asked.function, settings, asked.environ)
+    plan = plan_build(asked.function, asked.values, settings, facts, wheels=wheels)
     seconds = {"source": fetched - began, "plan": time.monotonic() - fetched}
-    return Prepared(chosen, settings, facts, plan, push, seconds)
+    return Prepared(chosen, settings, facts, plan, push, seconds, has_wheels=wheels)
 
 
 def settle(settings: BuildSettings, values: RunValues) -> tuple[BuildSettings, bool]:
@@ -94,9 +98,17 @@ def place(asked: Asked, folder: str) -> Prepared:
     else:
         if prepared.push:
             check_push(prepared.plan.reference, prepared.settings.access, asked.environ)
-        write_context(folder, prepared.plan)
+        _write_context(asked, prepared, folder)
     shutil.rmtree(os.path.join(folder, FOLDER), ignore_errors=True)
     return prepared
+
+
+def _write_context(asked: Asked, prepared: Prepared, folder: str) -> None:
+    files = list(prepared.plan.files)
+    if prepared.has_wheels:
+        files += fetch_wheels(asked.function, prepared.facts.base, folder, asked.environ, asked.err)
+    write_context(folder, replace(prepared.plan, files=files))
+    shutil.rmtree(os.path.join(folder, WHEELS), ignore_errors=True)
 
 
 def _fetch(asked: Asked, work: str) -> SourceFacts:

@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from nuwrap.errors import PlatformError
 from nuwrap.host import ask_host
@@ -45,8 +46,8 @@ def fetch_source(fetch: Fetch) -> SourceFacts:
     with tempfile.TemporaryFile() as said:
         answer = ask_host(["fetch", "--launch", path], environ, fetch.start, err=(*fetch.err, said.fileno()))
         if not answer.document:
-            said.seek(0)
-            raise FetchFailed(_reason(said.read(SAID_BYTES).decode("utf-8", "replace")), answer.exit_code)
+            reason = said_error(said, "the code could not be fetched, and nuwrap-host has not said why")
+            raise FetchFailed(reason, answer.exit_code)
     root = answer.document["root"]
     return SourceFacts(
         address=fetch.launch.code_src,
@@ -68,9 +69,12 @@ class FetchFailed(PlatformError):
         self.exit_code = exit_code
 
 
-def _reason(said: str) -> str:
-    told = [line.partition(": ")[2] for line in said.splitlines() if line.startswith(ERRORS)]
-    return told[-1] if told else "the code could not be fetched, and nuwrap-host has not said why"
+def said_error(said: IO[bytes], otherwise: str) -> str:
+    """Return the last error that the host has written to the file, and the lines below it."""
+    said.seek(0)
+    lines = said.read(SAID_BYTES).decode("utf-8", "replace").splitlines()
+    at = [number for number, line in enumerate(lines) if line.startswith(ERRORS)]
+    return "\n".join([lines[at[-1]].partition(": ")[2], *lines[at[-1] + 1 :]]) if at else otherwise
 
 
 def walk(root: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from nuwrap.errors import PlatformError
 from nuwrap.spec.build import LABEL_API, LABEL_PYTHON, ImageFacts, Layer
 
 USUAL_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+FILE_BYTES = 4 * 1024 * 1024
 HOPS: Final = 40  # of links, as Linux allows
 ELF_BYTES: Final = 4096  # a program's head, which names its loader
 MINORS: Final = range(6, 20)
@@ -131,7 +132,7 @@ class _Files:
         """
         version = ""
         for _ in range(HOPS):
-            if not self._copy(path, target):
+            if not self.copy(path, target):
                 return None
             found = _VERSIONED.fullmatch(posixpath.basename(path))
             version = version or (found[1] if found else "")
@@ -141,14 +142,14 @@ class _Files:
         return None
 
     def _find_library(self, prefix: str, target: str) -> str:
-        found = [minor for minor in MINORS if self._copy(f"{prefix}/lib/python3.{minor}/os.py", target)]
+        found = [minor for minor in MINORS if self.copy(f"{prefix}/lib/python3.{minor}/os.py", target)]
         return f"3.{found[0]}" if len(found) == 1 else ""
 
     def _find_libc(self, folder: str) -> str:
         target = os.path.join(folder, "loader")
-        return next((name for path, name in _LOADERS if self._copy(path, target)), "")
+        return next((name for path, name in _LOADERS if self.copy(path, target)), "")
 
-    def _copy(self, path: str, target: str) -> bool:
+    def copy(self, path: str, target: str) -> bool:
         """Copy a file, a link as a link; tell whether it is there."""
         if os.path.lexists(target):
             os.unlink(target)
@@ -162,3 +163,13 @@ def _libc_of(program: str) -> str:
     with open(program, "rb") as file:
         found = _LOADER.search(file.read(ELF_BYTES))
     return "" if not found else "musl" if found[1] == b"ld-musl-" else "glibc"
+
+
+def read_file(environ: Mapping[str, str], image: str, path: str) -> bytes | None:
+    """Return a small file of an image that Docker has, None when the image has no such file. Raises PlatformError."""
+    with _container(environ, image) as container, tempfile.TemporaryDirectory() as folder:
+        target = os.path.join(folder, "file")
+        if not _Files(environ, container).copy(path, target) or not os.path.isfile(target):
+            return None
+        with open(target, "rb") as stream:
+            return stream.read(FILE_BYTES)

@@ -54,7 +54,8 @@ class BuildSettings:
 
     `registry` gets what is built (`host/team`, "" for local tags alone), `images_registry` has nuwrap's own images.
     `allowed_base_images` are patterns as `python:3.*`, none allows every image. With `install_python` a base of glibc
-    that has no Python gets one.
+    that has no Python gets one. `wheels` says when requirements are downloaded here and put into the context: `auto`
+    where an index is named in the environment, `always`, `never`.
     """
 
     engine: str = "auto"
@@ -67,6 +68,7 @@ class BuildSettings:
     cache_repo: str = ""
     retries: int = 3
     install_python: bool = False
+    wheels: str = "auto"
     user: int = USER
     group: int = GROUP
 

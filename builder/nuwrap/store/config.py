@@ -47,6 +47,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "build.user": Setting("count", USER, "user id of an image's process"),
     "build.group": Setting("count", GROUP, "group id of an image's process"),
     "build.install_python": Setting("flag", default=False, meaning="install Python into a base image that has none"),
+    "build.wheels": Setting(
+        "text", "auto", "whether requirements are downloaded here before a build", ("auto", "always", "never")
+    ),
     "build.kaniko_image": Setting("text", "", "image of kaniko's executor"),
     "build.kaniko_flags": Setting("list", (), "further flags for kaniko, as --compressed-caching=false"),
     "images.registry": Setting("text", "", "host and folder that have nuwrap's own images"),
@@ -83,7 +86,17 @@ class Config:
             map={name: tuple(text.split(";")) for name, text in one["registries.map"].items()},
             docker_config=one["registries.docker_config"],
         )
-        names = ("engine", "registry", "cache_repo", "retries", "user", "group", "install_python", "kaniko_image")
+        names = (
+            "engine",
+            "registry",
+            "cache_repo",
+            "retries",
+            "user",
+            "group",
+            "install_python",
+            "wheels",
+            "kaniko_image",
+        )
         return BuildSettings(
             **{name: one[f"build.{name}"] for name in names},
             kaniko_flags=tuple(one["build.kaniko_flags"]),

@@ -10,7 +10,7 @@ import random
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from registries import make_layer
@@ -205,7 +205,7 @@ def test_unpacking_is_done_in_small_pieces(coding: str) -> None:
     assert max(len(piece) for piece in pieces) <= 256 * 1024
 
 
-def oversized(kind: bytes, size: bytes, *, prefix: bytes = b"", form: int = tarfile.USTAR_FORMAT) -> bytes:
+def oversized(kind: bytes, size: bytes, *, prefix: bytes = b"", form: Literal[0, 1, 2] = 0) -> bytes:
     """A header that claims a size."""
     header = bytearray(tarfile.TarInfo("x").tobuf(form)[:512])
     header[124:136], header[156:157], header[345 : 345 + len(prefix)] = size, kind, prefix
@@ -260,7 +260,7 @@ def test_a_header_that_claims_to_be_long_is_not_read(kind: bytes) -> None:
 @pytest.mark.parametrize(
     ("form", "path"), [(tarfile.USTAR_FORMAT, "folder/x"), (tarfile.GNU_FORMAT, "x")], ids=["ustar", "gnu"]
 )
-def test_what_gnu_keeps_in_the_place_of_a_prefix_is_none(form: int, path: str) -> None:
+def test_what_gnu_keeps_in_the_place_of_a_prefix_is_none(form: Literal[0, 1, 2], path: str) -> None:
     header = oversized(b"0", b"0".zfill(11) + b"\0", prefix=b"folder", form=form)
     assert [entry.path for entry in read_all(header + bytes(1024))] == [path]
 

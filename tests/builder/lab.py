@@ -8,6 +8,7 @@ A test module imports the fixtures that it uses: `from lab import engine_environ
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import secrets
 import subprocess
@@ -25,6 +26,11 @@ from nuwrap.engines import get_engine
 from nuwrap.spec.build import BuildSettings, RegistryAccess
 from nuwrap.spec.images import python_image as python_image_name
 from nuwrap_runtime import __version__
+
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json"
+)
 
 
 @pytest.fixture
@@ -56,18 +62,31 @@ def python_image() -> Callable[[str], str]:
 
 @pytest.fixture
 def image_name() -> Iterator[str]:
-    """A repository's name that nobody has; its images are removed from Docker afterwards, in whatever registry."""
+    """A repository's name that nobody has; its images are removed afterwards, from Docker and from the registry."""
     name = f"nuwrap-test-{secrets.token_hex(6)}"
     yield name
     remove_images(name)
+    for one in (name, f"{name}-cache"):
+        remove_tags(os.environ.get("NUWRAP_TEST_REGISTRY", ""), one)
 
 
 def remove_images(name: str) -> None:
-    """Remove all tags of repositories whose name ends so, and what is left without a tag by it."""
-    found = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=*{name}*:*")
-    found += docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=*/*{name}*:*")
-    if found.split():
-        docker("image", "rm", "--force", *{one for one in found.split() if "<none>" not in one})
+    """Remove all that Docker has under repositories whose name ends so, or has a part that begins so."""
+    listed = docker("image", "ls", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
+    rows = [line.split() for line in listed.splitlines() if f"/{name}" in f"/{line}"]
+    names = {f"{where}:{tag}" if tag != "<none>" else f"{where}@{digest}" for where, tag, digest in rows}
+    if names:
+        docker("image", "rm", "--force", *names)
+
+
+def remove_tags(registry: str, name: str) -> None:
+    """Remove all tags of a repository from the registry, where it allows that."""
+    if not registry:
+        return
+    with suppress(OSError, ValueError, KeyError):
+        tags = json.loads(_ask(registry, "GET", f"/v2/{name}/tags/list")[1])["tags"] or ()
+        for digest in {registry_digest(f"{registry}/{name}:{tag}") for tag in tags} - {""}:
+            _ask(registry, "DELETE", f"/v2/{name}/manifests/{digest}")
 
 
 def docker(*arguments: str) -> str:
@@ -109,11 +128,16 @@ def registry_digest(reference: str) -> str:
     """Return the digest that a registry of plain http has under a tag, "" when it has none."""
     host, _, rest = reference.partition("/")
     name, _, tag = rest.rpartition(":")
+    return _ask(host, "HEAD", f"/v2/{name}/manifests/{tag}")[0]
+
+
+def _ask(host: str, method: str, path: str) -> tuple[str, bytes]:
+    """Return the digest that a registry answers with, "" without one, and its content."""
     connection = http.client.HTTPConnection(host, timeout=30)
     try:
-        kinds = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
-        connection.request("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": kinds})
-        return connection.getresponse().getheader("Docker-Content-Digest") or ""
+        connection.request(method, path, headers={"Accept": MANIFESTS})
+        answer = connection.getresponse()
+        return answer.getheader("Docker-Content-Digest") or "", answer.read()
     finally:
         connection.close()
 

@@ -136,7 +136,6 @@ def _seal(given: Given, sheet: Sheet, notes: Sequence[str]) -> BuildPlan:
             "base": facts.base.digest,
             "runtime": facts.runtime.digest if facts.runtime else "",
             "arguments": arguments,
-            "requirements": given.requirements,
             "launch": records.without_place(records.launch_record(function)),
             "source": records.without_place(records.source_record(function, facts.source)),
         }

@@ -26,7 +26,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:a5e8a152f8d797ccc9e1be668606de469957600c6dd32d3828bedc8acc39bd03"
+LABEL dev.nuwrap.content="sha256:bfe3fb2d8174b9e8de8955458e8818cc2a073c9aa1eb03ad4e004167bba4b4c8"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"env:DEBIAN_FRONTEND\":\"7482d0f39f58\",\"env:MODEL\":\"fa663b958855\",\"env:LANG\":\"4166a8175818\",\"instruction 1\":\"72bdf33c3638\",\"requirement:numpy\":\"1\",\"requirements\":\"90ae97600dd0\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"

@@ -16,7 +16,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:e7323d77f63f014f20d6a09bc11dfd6c4cd6bddf46ea8d63ccee251cabb96da1"
+LABEL dev.nuwrap.content="sha256:493cfa51871233cb2b48fa7b4263f3613ed001d21dbfabd32912ccbdb47c54a3"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"

@@ -9,7 +9,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:59c0cb0908f36fed2d8e2383ac0af81ba6bfe7ddec2f7a3e8baad9c34c44bfdd"
+LABEL dev.nuwrap.content="sha256:021bb0b792d6709b906c60a55679f0151db8c731abcbb58392e8be7ed87a87d0"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"fb148d7328f7\",\"code\":\"aa90c9d8efc4 2\",\"revision\":\"1234abc\",\"function\":\"6fbc70af5ba0\",\"file:pkg/__init__.py\":\"111111111111\",\"file:run.sh\":\"222222222222\"}"
 LABEL dev.nuwrap.python="3.11"

@@ -9,7 +9,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:2cccfdc39f8fbc43df29d1cc627770dcaed36628273ec0d02bf650f50c5215fe"
+LABEL dev.nuwrap.content="sha256:5cb010c7c3b50c27cc0ee43c3ae3df5de81c66320fb2f7ff3765cd2fcf1ae1fd"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"fb148d7328f7\",\"code\":\"052b93171f14 1\",\"revision\":\"sha256:4444444444444444444444444444444444444444444444444444444444444444\",\"function\":\"a953b6fb0b85\",\"file:main.py\":\"444444444444\"}"
 LABEL dev.nuwrap.python="3.11"

@@ -21,7 +21,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:2405ab1cb7e307b0a3917426fc789aeb16d96009044f30343dd81a7e5c6afc2c"
+LABEL dev.nuwrap.content="sha256:f9be9c374f3fd8227fb4766008bad5bf04e0f68de866ab897ef42d65c1b864ca"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11, installed\",\"layout\":\"283055eeecf6\",\"instruction 1\":\"3e70c5d2cf23\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"

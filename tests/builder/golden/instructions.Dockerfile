@@ -22,7 +22,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:25626432cba809d767fe2b0164525bcd9f6b4525a55793dbe36a6662b522dc88"
+LABEL dev.nuwrap.content="sha256:5873f00706e65dfd13a3bcc3c6bd08e844e5011a09c3696d2a7127e5ffaccff2"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"instruction 1\":\"157a26809247\",\"instruction 2\":\"6ec36003f646\",\"instruction 3\":\"8ff396b8bf10\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"

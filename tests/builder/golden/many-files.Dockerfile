@@ -9,7 +9,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:5d9a3fdbce5f69711ee53a3cdee07ba343f2e46528168f40ab2475334dac1b12"
+LABEL dev.nuwrap.content="sha256:f1cb31b6c1f722f95d27cbf91d03b4a4083e9b90fff9ba98f3c3fa4ddd661332"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"fb148d7328f7\",\"code\":\"520bebaa457c 201\",\"revision\":\"sha256:5555555555555555555555555555555555555555555555555555555555555555\",\"function\":\"a953b6fb0b85\"}"
 LABEL dev.nuwrap.python="3.11"

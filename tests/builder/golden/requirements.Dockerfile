@@ -12,7 +12,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:2510251b07dcf7824740e45691d27ee33da3f1d70ef42f9007d0ad60fa6debad"
+LABEL dev.nuwrap.content="sha256:721dde226cc2fa5920ebec53ca01d04f4763f65f35c9157b72c0957cd6d0e7db"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"fb148d7328f7\",\"requirement:scikit-learn\":\"1\",\"requirement:pandas>1,<3\":\"1\",\"requirement:attrs\":\"1\",\"requirements\":\"16fd6842b203\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"

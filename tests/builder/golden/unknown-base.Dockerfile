@@ -18,7 +18,7 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:b6c0813b61791232a793c74653c420b7cbaee8dde92f23df81b87fb1caa85c80"
+LABEL dev.nuwrap.content="sha256:8b0fdcc743f18bd282c4189b4320a97fbc1f2f877389005dcf12f8837868af3c"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"

@@ -87,6 +87,9 @@ def test_what_a_command_prints_of_logins_is_its_own_affair() -> None:
         ("  Because there is no version of panda==9 and you require panda==9, we can conclude", "panda==9"),
         ("nuwrap-host: requirement 'numpy<1' is not met by what was installed: found 2.0", "numpy<1"),
         ("  Failed to build `uwsgi==2.0`", "uwsgi==2.0"),
+        ("  cause: you require six<1 and six>2, which are incompatible", "six<1 and six>2"),
+        ("  cause: Failed to fetch: https://index.example/six/", "https://index.example/six/"),
+        ("  fatal: unable to access 'https://git.example/x.git/': Could not resolve", "https://git.example/x.git/"),
     ],
 )
 def test_a_requirement_that_could_not_be_had_is_named(line: str, name: str) -> None:

@@ -37,6 +37,8 @@ _REQUIREMENT: Final = (
     re.compile(r"Because there (?:is no version|are no versions) of (\S+)"),
     re.compile(r"Because (\S+) was not found in the package registry"),
     re.compile(r"requirement '([^']+)' is not met"),
+    re.compile(r"you require (.+?), which are incompatible"),
+    re.compile(r"unable to access '([^']+)'"),
     re.compile(r"Failed to (?:build|download|fetch)(?: and build)?:? `?([^`\s]+)"),
 )
 _HOST: Final = re.compile(r"\b((?:[\w-]+\.)+[\w-]+(?::\d+)?|localhost(?::\d+)?|[\w-]+:\d+)/")

@@ -28,9 +28,10 @@ from nuwrap.platforms.docker_environment import (
 )
 from nuwrap.platforms.docker_given import Given, write_given
 from nuwrap.platforms.docker_images import user_of
+from nuwrap.platforms.docker_plan import plan_inside
 from nuwrap.platforms.docker_wanted import Gift, read_wanted
 from nuwrap_runtime.errors import OutputsError, SourceError
-from nuwrap_runtime.launch import Limits
+from nuwrap_runtime.launch import Launch, Limits
 
 LIMITS = Limits()
 
@@ -104,6 +105,18 @@ def test_what_is_neither_file_nor_folder_is_no_code(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "code/pipe")
     with pytest.raises(SourceError, match="is neither a file, a folder nor a link"):
         archive_of(Given(gifts=(Gift(str(tmp_path / "code"), "x", is_code=True),)), tmp_path)
+
+
+def test_a_repository_of_this_machine_goes_in_whole(tmp_path: Path) -> None:
+    (tmp_path / "my repo").mkdir()
+    source = f"git+file://{tmp_path}/my%20repo?subdir=a#v1"
+    inside = plan_inside(Launch(handler="f", code_src=source), "/", is_baked=False)
+    assert inside.launch.code_src == "git+file:///work/given/git/my%20repo?subdir=a#v1"
+    assert inside.gifts == [Gift(str(tmp_path / "my repo"), "work/given/git/my repo")]
+    assert inside.paths == {inside.launch.code_src: source}
+    assert inside.has_remote
+    with pytest.raises(SourceError, match="there is no folder '/nowhere'"):
+        plan_inside(Launch(handler="f", code_src="git+file:///nowhere"), "/", is_baked=False)
 
 
 def test_a_document_of_another_version_says_so(tmp_path: Path) -> None:

@@ -110,6 +110,13 @@ def test_a_local_folder_is_sent_without_what_is_no_code(run: Runner) -> None:
     assert (ended.code, ended.results) == (0, [["link.py", "main.py", "pkg"], 5]), ended.log
 
 
+def test_code_that_is_an_entity_here_goes_in(run: Runner) -> None:
+    (run.base / "fn.py").write_text("def f(): return __name__")
+    key = "store://default/artifact/artifact/code:1"
+    ended = run(code_src=key, entities={key: {"kind": "artifact", "path": str(run.base / "fn.py")}})
+    assert (ended.code, ended.results) == (0, ["fn"]), ended.log
+
+
 def test_what_is_no_code_is_known_alike_on_both_sides() -> None:
     assert IGNORED == local.IGNORED
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +68,31 @@ def test_a_port_that_is_taken_says_so(run: Runner) -> None:
     assert ended.code != 0
     assert "choose another port, 0 takes any free one" in ended.log
     assert left_of(ended.run) == ""
+
+
+def test_a_free_port_that_another_program_takes_meanwhile_is_no_matter(run: Runner, tmp_path: Path) -> None:
+    client = Path(shutil.which("docker") or "")
+    taker = tmp_path / "take.py"
+    taker.write_text(
+        "import json, socket, subprocess, sys, time\n"
+        f"told = subprocess.run([{str(client)!r}, 'inspect', sys.argv[1]], capture_output=True, check=True).stdout\n"
+        "(bound,) = next(iter(json.loads(told)[0]['HostConfig']['PortBindings'].values()))\n"
+        "held = socket.create_server(('127.0.0.1', int(bound['HostPort'])))\n"
+        "print('taken', flush=True)\nsys.stdout.close()\ntime.sleep(20)\n"
+    )
+    stub = tmp_path / "docker"
+    stub.write_text(
+        f'#!/bin/sh\nif [ "$1" = start ] && mkdir {tmp_path}/once 2>/dev/null; then\n'
+        f'  mkfifo {tmp_path}/pipe\n  {sys.executable} {taker} "$4" >{tmp_path}/pipe 2>&1 </dev/null &\n'
+        f'  read -r said <{tmp_path}/pipe\n  echo "$said" >{tmp_path}/said\nfi\nexec {client} "$@"\n'
+    )
+    stub.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUWRAP_DOCKER", str(stub))
+        with served(run) as (under, told):
+            assert (tmp_path / "said").read_text() == "taken\n"
+            assert call(told["address"], 5) == (200, b"5")
+    assert left_of(under.run) == ""
 
 
 def test_a_service_whose_function_cannot_be_loaded_has_no_address(run: Runner) -> None:

@@ -8,9 +8,11 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 from nuwrap.errors import PlatformError
 from nuwrap.platforms import Job
@@ -20,6 +22,7 @@ from nuwrap_runtime.errors import InputsError, SourceError
 from nuwrap_runtime.launch import Launch
 
 SHARES_PER_CORE: Final = 1024  # as Kubernetes counts them (kubelet, MilliCPUToShares)
+_REPOSITORY: Final = re.compile(r"git\+file://(?P<path>/[^#?]*)(?P<rest>.*)")
 VOLUMES: Final = ("persistent_volume_claim", "shared_volume", "ephemeral", "empty_dir")
 
 
@@ -51,6 +54,9 @@ def plan_inside(launch: Launch, folder: str, *, is_baked: bool) -> Inside:
 def _give_code(inside: Inside, launch: Launch, folder: str) -> str:
     """Return the code's address inside; a relative path stays, as a file is the module of that path."""
     source = launch.code_src
+    repository = _REPOSITORY.fullmatch(source)
+    if repository:
+        return _give_repository(inside, source, repository)
     if "://" in source:
         inside.has_remote = inside.has_remote or not source.startswith("store://") or _is_remote(launch, source)
         return source
@@ -63,7 +69,21 @@ def _give_code(inside: Inside, launch: Launch, folder: str) -> str:
     place = os.path.basename(path.rstrip(os.sep)) if os.path.isabs(source) else os.path.normpath(source)
     at = os.path.normpath(f"{GIVEN}/code/{place}")
     inside.gifts.append(Gift(os.path.realpath(path), at, is_code=True))
+    inside.paths[f"/{at}"] = source
     return f"/{at}" if os.path.isabs(source) else source
+
+
+def _give_repository(inside: Inside, source: str, repository: re.Match[str]) -> str:
+    """Return the address inside of a git repository that is on this machine. Raises SourceError for one that is not."""
+    path = unquote(repository["path"])
+    if not os.path.isdir(path):
+        raise SourceError(f"code_src {source!r}: there is no folder {path!r}")
+    at = f"{GIVEN}/git/{os.path.basename(path.rstrip(os.sep)) or 'repository'}"
+    inside.gifts.append(Gift(os.path.realpath(path), at))
+    inside.has_remote = True  # git gets it
+    address = f"git+file:///{quote(at)}{repository['rest']}"
+    inside.paths[address] = source
+    return address
 
 
 def _is_remote(launch: Launch, key: str) -> bool:
@@ -83,7 +103,7 @@ def _give_entity(inside: Inside, key: str, entity: Mapping[str, Any], folder: st
         if names:
             raise InputsError(f"input {names[0]!r}: {path!r} does not exist")
         return entity
-    at = f"{GIVEN}/inputs/{len(inside.paths)}/{os.path.basename(here.rstrip(os.sep)) or 'input'}"
+    at = f"{GIVEN}/inputs/{len(inside.gifts)}/{os.path.basename(here.rstrip(os.sep)) or 'input'}"
     inside.gifts.append(Gift(os.path.realpath(here), at))
     inside.paths[f"/{at}"] = path
     return {**entity, "path": f"/{at}"}

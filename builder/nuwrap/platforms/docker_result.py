@@ -36,15 +36,17 @@ def tell_not_fetched(folder: str, launch: Launch, exit_code: int, log_folder: st
 
 
 def localize(folder: str, wanted: Wanted) -> None:
-    """Give the inputs of a result the paths that they have on this machine. What is no result stays as it is."""
+    """Give code and inputs of a result the paths that they have on this machine. What is no result stays as it is."""
     path = os.path.join(folder, RESULT)
     with suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
         with open(path, "rb") as stream:
             document = json.loads(stream.read(DOCUMENT_BYTES))
+        source = document["source"]
         known = [one for one in document["inputs"].values() if one.get("path") in wanted.paths]
         for one in known:
             one["path"] = wanted.paths[one["path"]]
-        if known:
+        if known or source.get("code_src") in wanted.paths:
+            source["code_src"] = wanted.paths.get(source["code_src"], source["code_src"])
             _replace(path, document)
 
 

@@ -132,7 +132,6 @@ class Attempt:
     def _made(self, made: Made) -> Iterator[str]:
         """Give the container, made and not started; it and its volumes are gone after the body."""
         engine = self._engine
-        engine.remove(made.wanted.name)  # of an attempt whose port was taken
         container = engine.make([*publish_flags(made.ports), *main_args(made)])
         try:
             if made.places:

@@ -57,20 +57,17 @@ def run_container(
     What does not end in its grace is killed. Raises PlatformError for a container that cannot be started, and
     NuwrapError for files that cannot be given to it.
     """
-    reading, writing = os.pipe()
-    feeder = _Feeder(engine, container, given, stops, writing)
-    watch = _StopWatch(engine, container, stops, grace_s)
+    client = [find_docker(engine.environ), "start", "--attach", "--interactive", container]
+    argv = [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), *client]
+    feeder = _Feeder(engine, container, given, stops)
 
     def begin(pid: int) -> None:
-        os.close(reading)
         feeder.start()
         streams.on_start(pid)
 
-    client = [find_docker(engine.environ), "start", "--attach", "--interactive", container]
-    argv = [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), *client]
-    command = Command(argv, engine.environ, redact=streams.redact, keep_open=streams.keep_open, stdin=reading)
+    command = Command(argv, engine.environ, redact=streams.redact, keep_open=streams.keep_open, stdin=feeder.source)
     try:
-        with watch:
+        with _StopWatch(engine, container, stops, grace_s):
             stream(command, out=streams.out, err=streams.err, on_start=begin, stops=stops)
     finally:
         feeder.end()
@@ -99,28 +96,33 @@ def explain(words: str) -> str:
     """Return the daemon's words with what helps."""
     if "capabilities: [[gpu]]" in words:
         return f"{words}; resources.gpu needs NVIDIA's container toolkit on the machine of the daemon"
+    if "docker-init" in words:
+        return f"{words}; the daemon's machine needs docker-init: install package `tini`, or Docker's own packages"
     if "port is already allocated" in words or "address already in use" in words:
         return f"{words}; choose another port, 0 takes any free one"
     return words or "the docker client was stopped before"
 
 
 class _Feeder:
-    """Writes what is given into the client's standard input, beside what the client prints."""
+    """Writes what is given into a pipe, while the client prints; `source` is the end that the client reads."""
 
-    def __init__(self, engine: Engine, container: str, given: Given, stops: Stops, target: int) -> None:
+    def __init__(self, engine: Engine, container: str, given: Given, stops: Stops) -> None:
         self._engine, self._container, self._given, self._stops = engine, container, given, stops
-        self._target = target
+        self.source, self._target = os.pipe()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._feed, daemon=True)
         self.failure: NuwrapError | None = None
 
     def start(self) -> None:
+        """Begin: the client has its end of the pipe."""
+        os.close(self.source)
         self._thread.start()
 
     def end(self) -> None:
         """Let it end: nobody reads any more."""
         self._is_over.set()
-        if self._thread.ident is None:
+        if self._thread.ident is None:  # no client was started
+            os.close(self.source)
             os.close(self._target)
         else:
             self._thread.join()

@@ -108,8 +108,8 @@ def _pull(reference: str, workshop: Workshop) -> None:
     answer = docker.ask(workshop.environ, ["pull", reference], timeout_s=SECONDS)
     if answer.returncode:
         raise BuildError(
-            f"cannot pull {reference}: {docker.last_words(answer)}; "
-            "BASE=HOST/REPOSITORY says where else Python's images are",
+            f"cannot pull {reference}: {docker.last_words(answer)}; for an image of Python, BASE=HOST/REPOSITORY says "
+            "where else they are",
             "pull",
         )
 

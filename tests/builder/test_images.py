@@ -21,6 +21,7 @@ from nuwrap.errors import BuildError
 from nuwrap.registry.images import read_image
 from nuwrap.spec import images
 from nuwrap.spec.build import LABEL_API, LABEL_BASE_DIGEST, LABEL_PYTHON, RegistryAccess
+from nuwrap_runtime.host.cli import COMMANDS, PLAIN
 from nuwrap_runtime.host.tree import ABIS
 
 __all__ = ["engine_environ", "image_name", "python_image", "registry"]
@@ -51,6 +52,10 @@ def test_names_begin_with_the_registry_and_end_with_version_and_python() -> None
 
 def test_there_is_an_image_for_each_python_that_the_tree_is_made_for() -> None:
     assert images.PYTHONS == ABIS
+
+
+def test_what_an_image_says_it_can_do_are_commands_of_its_host() -> None:
+    assert set(images.FEATURES) <= {*COMMANDS, *PLAIN}
 
 
 def test_each_image_can_be_built_from_those_before_it() -> None:

@@ -8,7 +8,7 @@ PYTHONS: Final = ("3.9", "3.10", "3.11", "3.12", "3.13")
 BASE: Final = "python"  # what the images of a Python are built on: BASE:3.11-slim
 BASE_SUFFIX: Final = "-slim"
 # What `nuwrap-host` of an image can do, for plans that need more than an older image has.
-FEATURES: Final = ("exec", "fetch", "install", "job", "serve")
+FEATURES: Final = ("compile", "exec", "fetch", "install", "job", "serve")
 
 RUNTIME: Final = "nuwrap/runtime"  # /opt/nuwrap and nothing else
 PYTHON: Final = "nuwrap/python"  # runs a function: slim, git, CA certificates, /opt/nuwrap

@@ -76,11 +76,11 @@ class Build:
     values: Mapping[str, Any] = field(default_factory=dict)
     settings: BuildSettings = SETTINGS
     wheels: bool = False
+    mounts_context: bool = False
 
     def plan(self) -> BuildPlan:
-        return plan_build(
-            function(**self.function), values(**self.values), self.settings, self.facts, wheels=self.wheels
-        )
+        how = {"wheels": self.wheels, "mounts_context": self.mounts_context}
+        return plan_build(function(**self.function), values(**self.values), self.settings, self.facts, **how)
 
 
 GIT = "git+https://example.com/team/code.git#v1"
@@ -127,6 +127,7 @@ BUILDS: Mapping[str, Build] = {
     "wheels": Build(
         on_ours(), {"requirements": ["private-package==1"]}, {"secrets": ["TOKEN"]}, BuildSettings(), wheels=True
     ),
+    "wheels-mounted": Build(on_ours(), {"requirements": ["private-package==1"]}, wheels=True, mounts_context=True),
     "image": Build(
         on_ours(),
         {"image": f"registry:5000/team/fn:1@{sha('9')}", "name": "Predict_Now", "project": "my-project"},

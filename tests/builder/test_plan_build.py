@@ -194,6 +194,18 @@ def test_wheels_are_installed_without_an_index_and_without_secrets() -> None:
     assert BUILDS["wheels"].plan().secrets == ()
 
 
+def test_wheels_that_an_engine_mounts_stay_in_no_layer() -> None:
+    mounted, copied = (
+        Build(on_ours(), {"requirements": ["x"]}, wheels=True, mounts_context=one).plan() for one in (True, False)
+    )
+    (install,) = [one for one in read(mounted.dockerfile) if one.name == "RUN"]
+    assert install.options == ("--mount=type=bind,source=wheels,target=/opt/nuwrap-image/wheels",)
+    assert not [one.text for one in mounted.steps if "COPY wheels" in one.text]
+    assert mounted.tag == copied.tag
+    assert any("the wheels stay in a layer" in one for one in copied.notes)
+    assert mounted.notes == []
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -44,6 +44,8 @@ from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap.spec.run_values import RunValues
 
 TAG_CHARACTERS: Final = 16
+WHEELS: Final = f"{RECORDS}/wheels"
+WHEELS_MOUNT: Final = f"--mount=type=bind,source=wheels,target={WHEELS} "
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Given:
     settings: BuildSettings
     facts: BuildFacts
     wheels: bool
+    mounts_context: bool
 
     @property
     def requirements(self) -> Sequence[str]:
@@ -69,14 +72,22 @@ class Given:
 
 
 def plan_build(
-    function: Function, values: RunValues, settings: BuildSettings, facts: BuildFacts, *, wheels: bool = False
+    function: Function,
+    values: RunValues,
+    settings: BuildSettings,
+    facts: BuildFacts,
+    *,
+    wheels: bool = False,
+    mounts_context: bool = False,
 ) -> BuildPlan:
     """Return the image's plan; the same values make the same plan, to the byte.
 
     With `wheels` the requirements are installed from the context's folder `wheels`, which the caller fills, and no
-    index is asked. Raises SpecError with all faults at once, one a line, each with field, value and what is allowed.
+    index is asked. Wheels stay in no layer with an engine that mounts folders of the context, as BuildKit does; the
+    content's digest is the same with one that copies them. Raises SpecError with all faults at once, one a line, each
+    with field, value and what is allowed.
     """
-    given = Given(function, values, settings, facts, wheels)
+    given = Given(function, values, settings, facts, wheels, mounts_context)
     faults = [
         *base_faults(function, settings, facts),
         *name_faults(function, settings),
@@ -99,6 +110,7 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
     completed = [complete(one.strip(), is_quiet=QUIET in known) for one in values.instructions]
     installs = needs_python(given.function, settings, facts.base)
     python = PYTHON_VERSIONS[given.function.python_version]
+    mounts = "".join(f"--mount=type=secret,id={name},required=true " for name in given.secrets)
     sheet = Sheet(
         base=named(facts.base),
         runtime=named(facts.runtime) if facts.runtime else "",
@@ -111,10 +123,11 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
         early_envs=[(one.name, one.value) for one in values.envs if one.persist and one.name in facts.base.env],
         build_envs=[one.name for one in values.envs if one.name not in facts.base.env],
         clears_code=LABEL_CONTENT in facts.base.labels,
-        mounts="".join(f"--mount=type=secret,id={name},required=true " for name in values.secrets),
+        mounts=mounts,
         instructions=[text for text, _ in completed],
         install=_install(given),
-        wheels=given.wheels,
+        install_mounts=mounts if not given.wheels else WHEELS_MOUNT if given.mounts_context else "",
+        copies_wheels=given.wheels and not given.mounts_context,
         late_envs=[(one.name, one.value) for one in values.envs if one.persist and one.name not in facts.base.env],
     )
     noted = [f"instruction {number} {note}" for number, (_, note) in enumerate(completed, 1) if note]
@@ -132,7 +145,9 @@ def _seal(given: Given, sheet: Sheet, notes: Sequence[str]) -> BuildPlan:
     )
     content = records.digest_of(
         {
-            "dockerfile": render(sheet),
+            "dockerfile": render(replace(sheet, install_mounts="", copies_wheels=False)),
+            "secrets": given.secrets,
+            "wheels": given.wheels,
             "base": facts.base.digest,
             "runtime": facts.runtime.digest if facts.runtime else "",
             "arguments": arguments,
@@ -160,7 +175,7 @@ def _seal(given: Given, sheet: Sheet, notes: Sequence[str]) -> BuildPlan:
 def _install(given: Given) -> Sequence[str]:
     if not given.requirements:
         return ()
-    offline = ["--no-index", "--find-links", f"{RECORDS}/wheels"] if given.wheels else []
+    offline = ["--no-index", "--find-links", WHEELS] if given.wheels else []
     return (
         f"{TREE}/bin/nuwrap-host",
         "install",
@@ -211,6 +226,6 @@ def _notes(given: Given) -> list[str]:
         found.append(f"{base.reference} is not pinned by a digest, as no registry has told one")
     if is_unknown(base) and not given.settings.install_python:
         found.append(f"which Python {base.reference} has is not known before the build, which looks first")
-    if given.wheels and given.requirements:
+    if given.wheels and given.requirements and not given.mounts_context:
         found.append("the wheels stay in a layer of the image, beside what is installed from them")
     return found

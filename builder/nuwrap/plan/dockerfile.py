@@ -49,9 +49,9 @@ class Sheet:
     """What a Dockerfile says.
 
     `clears_code` tells that the base has another function's code. `names_user` names the user, who may have no entry
-    in /etc/passwd. `python_check` and `python_install` are commands, "" for none. `mounts` stand before each command
-    that may read secrets. `early_envs` stay and are set before the instructions, `late_envs` after them. `install` is
-    the command of the requirements, empty for none.
+    in /etc/passwd. `python_check` and `python_install` are commands, "" for none. `early_envs` stay and are set before
+    the instructions, `late_envs` after them. `install` is the command of the requirements, empty for none. `mounts`
+    and `install_mounts` stand before each instruction and before `install`.
     """
 
     base: str
@@ -67,7 +67,8 @@ class Sheet:
     mounts: str = ""
     instructions: Sequence[str] = ()
     install: Sequence[str] = ()
-    wheels: bool = False
+    install_mounts: str = ""
+    copies_wheels: bool = False
     late_envs: Sequence[tuple[str, str]] = ()
     labels: Sequence[tuple[str, str]] = ()
 

@@ -26,9 +26,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:bfe3fb2d8174b9e8de8955458e8818cc2a073c9aa1eb03ad4e004167bba4b4c8"
+LABEL dev.nuwrap.content="sha256:4d270e64ace1a5a862b620f2143f783cc65e32de0d3971ae302bdb399cbe9b03"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"283055eeecf6\",\"env:DEBIAN_FRONTEND\":\"7482d0f39f58\",\"env:MODEL\":\"fa663b958855\",\"env:LANG\":\"4166a8175818\",\"instruction 1\":\"72bdf33c3638\",\"requirement:numpy\":\"1\",\"requirements\":\"90ae97600dd0\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"bde943dbcc77\",\"env:DEBIAN_FRONTEND\":\"7482d0f39f58\",\"env:MODEL\":\"fa663b958855\",\"env:LANG\":\"4166a8175818\",\"instruction 1\":\"72bdf33c3638\",\"requirement:numpy\":\"1\",\"requirements\":\"90ae97600dd0\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:8fe4108c803bc6c241d867771454988d9a1e3dff653b4928b230509ebb861807"

@@ -9,9 +9,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:5cb010c7c3b50c27cc0ee43c3ae3df5de81c66320fb2f7ff3765cd2fcf1ae1fd"
+LABEL dev.nuwrap.content="sha256:1bb26efd6c0d3909464d9cb9dbe3f0b0fdb9f3d66480376a549d49bfdcc36f72"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"fb148d7328f7\",\"code\":\"052b93171f14 1\",\"revision\":\"sha256:4444444444444444444444444444444444444444444444444444444444444444\",\"function\":\"a953b6fb0b85\",\"file:main.py\":\"444444444444\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"a3b9ecfec77a\",\"code\":\"052b93171f14 1\",\"revision\":\"sha256:4444444444444444444444444444444444444444444444444444444444444444\",\"function\":\"a953b6fb0b85\",\"file:main.py\":\"444444444444\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:0be7354495a7e16e285404aed470dada07f8857f1be453d69725eab859f16efd"

@@ -9,9 +9,9 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:f1cb31b6c1f722f95d27cbf91d03b4a4083e9b90fff9ba98f3c3fa4ddd661332"
+LABEL dev.nuwrap.content="sha256:d3f9414123dd85a14e561fffc91be9c7a6ba8acf55262b88205b24fa73f3eec1"
 LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
-LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"fb148d7328f7\",\"code\":\"520bebaa457c 201\",\"revision\":\"sha256:5555555555555555555555555555555555555555555555555555555555555555\",\"function\":\"a953b6fb0b85\"}"
+LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"a3b9ecfec77a\",\"code\":\"520bebaa457c 201\",\"revision\":\"sha256:5555555555555555555555555555555555555555555555555555555555555555\",\"function\":\"a953b6fb0b85\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"
 LABEL dev.nuwrap.spec="sha256:b9437e6cfbb9f05aeb4229e0f8068988958ee172554214c106d69424c2c1ca54"

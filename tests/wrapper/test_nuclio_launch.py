@@ -20,9 +20,9 @@ from typing import Any, Optional
 import pytest
 from git_server import GitServer, make_repository
 from http_server import File, HttpServer, status
+from made_packages import wheel
 from running_job import is_running, wait_gone
 from scripted_processor import LISTEN, ONE, ScriptedProcessor, WorkerGone
-from test_requirements import wheel
 
 from nuwrap_runtime.worker.nuclio import launching
 from nuwrap_runtime.worker.nuclio_wrapper import MAIN
@@ -488,3 +488,18 @@ def test_who_waits_goes_on_when_the_one_that_prepares_is_killed(starts: Starts, 
     first.process.kill()
     second.wait(b"s")
     assert second.ask().body == "from the launch document"
+
+
+# A built image
+
+
+def test_a_worker_of_a_built_image_stands_in_the_images_code(starts: Starts, tmp_path: Path) -> None:
+    place = tmp_path.resolve() / "opt"
+    (place / "function").mkdir(parents=True)
+    (place / "nuwrap-image").mkdir()
+    (place / "function" / "main.py").write_text("import os\ndef f(context, event):\n    return os.getcwd()\n")
+    source = {"api": "nuwrap/v1", "code_src": "src", "revision": "r"}
+    (place / "nuwrap-image" / "source.json").write_text(json.dumps(source))
+    one = starts({"code_src": "src"}, env={"NUWRAP_IMAGE": place}).start()
+    assert one.ask().body == str(place / "function")
+    assert "src at r, from the image" in one.stderr()

@@ -39,7 +39,6 @@ class BakedCode:
     code_src: str
     revision: str
     sha256: str = ""
-    content: str = ""
     default_module: str = "main"
 
     def serves(self, launch: Launch) -> bool:

@@ -336,6 +336,9 @@ def test_the_wrong_python_is_refused_with_the_nearest_ways_out() -> None:
         "'python:3.11-slim', or python_version PYTHON3_12, or the setting install_python, which puts Python 3.11 into "
         "it"
     )
+    for name in ("host:5000/x:3.12.4-slim", f"host:5000/x:3.12.4-slim@{sha('1')}"):
+        (line,) = told({"base_image": name}, known=facts(image(name, python="3.12")))
+        assert "use base_image 'host:5000/x:3.11-slim'" in line
     (line,) = told({"base_image": "team/base:7"}, known=facts(image("team/base:7", python="3.7")))
     assert "use a base_image with Python 3.11, or the setting install_python" in line
 

@@ -69,9 +69,9 @@ def _python_faults(function: Function, settings: BuildSettings, base: ImageFacts
         return
     found = f"has Python {base.python}" if base.python else "has no Python (no python3 on its PATH)"
     other = next((name for name, version in PYTHON_VERSIONS.items() if version == base.python), "")
-    near = re.sub(rf"(?<![\d.]){re.escape(base.python)}(?![\d])", wanted, base.reference) if base.python else ""
+    near = _put_version(base, wanted)
     ways = [
-        f"base_image {near!r}" if near != base.reference and near else f"a base_image with Python {wanted}",
+        f"base_image {near!r}" if near else f"a base_image with Python {wanted}",
         *([f"python_version {other}"] if other else []),
         f"the setting install_python, which puts Python {wanted} into it",
     ]
@@ -79,6 +79,13 @@ def _python_faults(function: Function, settings: BuildSettings, base: ImageFacts
         f"base_image: {show(base.reference)} {found}, python_version is {function.python_version}; use "
         f"{', or '.join(ways)}"
     )
+
+
+def _put_version(base: ImageFacts, wanted: str) -> str:
+    """Return the base's name with the other version of Python in its tag, "" where the tag has none."""
+    name, colon, tag = base.reference.partition("@")[0].rpartition(":")
+    other = re.sub(rf"(?<![\d.]){re.escape(base.python)}(?:\.\d+)?(?!\d)", wanted, tag) if base.python else tag
+    return f"{name}{colon}{other}" if other != tag else ""
 
 
 def _libc_faults(function: Function, facts: BuildFacts) -> Iterator[str]:

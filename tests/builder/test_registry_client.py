@@ -406,6 +406,19 @@ def test_a_proxy_is_used_for_other_hosts(fake: FakeRegistry) -> None:
     assert fake.asked[0].headers["host"] == "registry.invalid"
 
 
+def test_a_proxy_that_fails_is_named() -> None:
+    error = refused("registry.invalid/a:1", {"https_proxy": "http://bob:s3cret@127.0.0.1:9"})
+    assert (error.kind, "proxy that https_proxy" in str(error)) == ("network", True)
+
+
+def test_a_refusal_without_a_log_in_is_told(fake: FakeRegistry) -> None:
+    fake.on("GET", "/v2/", Reply(200))
+    fake.on("POST", "/v2/a/blobs/uploads/", Reply(403))
+    with pytest.raises(RegistryError, match="asks for no log-in") as caught:
+        check_push(f"{fake.address}/a:1", ANYONE, {})
+    assert caught.value.kind == "auth"
+
+
 def test_no_proxy_is_honoured(fake: FakeRegistry) -> None:
     environ = {"http_proxy": f"http://{fake.address}", "NO_PROXY": ".invalid"}
     assert refused("registry.invalid/a:1", environ, RegistryAccess(insecure=["registry.invalid"])).kind == "network"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from registries import encode, write_docker_config
 
-from nuwrap.registry.credentials import HUB_KEY, Credentials, find_credentials, login_command
+from nuwrap.registry.credentials import HUB_KEY, Credentials, find_credentials
 from nuwrap.spec.build import RegistryAccess
 
 ANYONE = RegistryAccess()
@@ -181,5 +181,13 @@ def test_credentials_do_not_show_themselves(tmp_path: Path) -> None:
     assert "s3cret" not in repr(find("host", write(tmp_path, {"auths": {"host": entry}})))
 
 
-def test_the_command_that_helps_names_the_registry() -> None:
-    assert [login_command("docker.io"), login_command("host:5000")] == ["docker login", "docker login host:5000"]
+@pytest.mark.parametrize(
+    ("registry", "folder", "command"),
+    [
+        ("docker.io", "", "docker login"),
+        ("host:5000", "", "docker login host:5000"),
+        ("host:5000", "/a b", "docker --config '/a b' login host:5000"),
+    ],
+)
+def test_the_command_that_helps_names_registry_and_folder(registry: str, folder: str, command: str) -> None:
+    assert find(registry, {"HOME": "/nonexistent"}, docker_config=folder).login == command

@@ -279,6 +279,11 @@ def test_an_authority_in_the_environment_is_trusted(safe_registry: Running) -> N
     assert tag_digest(f"{safe_registry.address}/team/fn:1", access, {"SSL_CERT_FILE": safe_registry.ca})
 
 
+def test_a_registry_with_tls_and_no_authority_named_is_told_by_its_certificate(safe_registry: Running) -> None:
+    with pytest.raises(RegistryError, match=r"^registry \S+ cannot be used: its certificate is not trusted"):
+        read_image(f"{safe_registry.address}/team/fn:1", ANYONE, {})
+
+
 def test_an_authority_that_is_not_known_is_named_with_the_setting(safe_registry: Running, tmp_path: Path) -> None:
     access = RegistryAccess(certificates={safe_registry.address: make_authority(tmp_path)})
     with pytest.raises(RegistryError, match=r"certificate is not trusted.*registries\.certificates") as caught:
@@ -324,7 +329,7 @@ def test_without_the_right_entry_the_error_says_what_is_there(
         assert caught.value.kind == "auth"
         assert said in str(caught.value)
         assert f"{folder}/config.json" in str(caught.value)
-        assert f"`docker login {safe_registry.address}`" in str(caught.value)
+        assert f"`docker --config {folder} login {safe_registry.address}`" in str(caught.value)
         assert "s3cret" not in str(caught.value)
 
 

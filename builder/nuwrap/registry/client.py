@@ -253,6 +253,8 @@ def _say_cause(exc: BaseException) -> str:
     if isinstance(exc, requests.Timeout):
         return f"no answer within {TIMEOUT[0]:g} seconds to connect and {TIMEOUT[1]:g} between two bytes"
     inner = _innermost(exc)
+    if isinstance(exc, requests.exceptions.ProxyError):
+        return f"the proxy that https_proxy or http_proxy names fails: {getattr(inner, 'strerror', '') or inner}"[:300]
     if isinstance(inner, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not trusted ({inner.verify_message}); name its authority's PEM file with "

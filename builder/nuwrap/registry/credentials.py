@@ -11,9 +11,10 @@ import binascii
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nuwrap.command import Command, Completed, run
@@ -32,8 +33,10 @@ _NO_USER: Final = "<token>"  # a helper's user name when the secret is an identi
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a registry is given, all empty for an anonymous caller. `source` tells where it stands, `looked` what was
-    read in vain when there is none; both are for messages.
+    """What a registry is given, all empty for an anonymous caller.
+
+    For messages: `source` tells where it stands, `looked` what was read in vain when there is none ("" when nobody has
+    looked), `login` is the command that writes new ones.
     """
 
     user: str = field(default="", repr=False)
@@ -41,6 +44,7 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
     source: str = ""
     looked: str = ""
+    login: str = ""
 
     @property
     def is_anonymous(self) -> bool:
@@ -73,20 +77,22 @@ def find_credentials(
     `DOCKER_AUTH_CONFIG` comes before the file. The file is `access.docker_config`, `$DOCKER_CONFIG` or `~/.docker`,
     and where that has no config `$REGISTRY_AUTH_FILE`. A file's helper for the registry comes before its entries.
     """
+    login = _login_command(registry, access.docker_config)
     looked = []
     for read in (_read_variable, _read_file):
         try:
             config = read(access, environ)
             if config:
-                return _look_up(config, registry, repository, environ)
+                return replace(_look_up(config, registry, repository, environ), login=login)
         except _Unusable as exc:
             looked.append(str(exc))
-    return Credentials(looked="; ".join(looked))
+    return Credentials(looked="; ".join(looked), login=login)
 
 
-def login_command(registry: str) -> str:
+def _login_command(registry: str, folder: str) -> str:
     """Return the command by which a user puts credentials where they are looked for."""
-    return "docker login" if registry == HUB else f"docker login {registry}"
+    argv = ["docker", *(("--config", folder) if folder else ()), "login", *(() if registry == HUB else (registry,))]
+    return shlex.join(argv)
 
 
 def _read_variable(_access: RegistryAccess, environ: Mapping[str, str]) -> _Config | None:

@@ -33,6 +33,7 @@ INDEX_TYPES: Final = (
 MANIFEST_BYTES: Final = 4 * 1024 * 1024  # what registries take at most, by the specification
 OTHER_BYTES: Final = 1024 * 1024
 TAGS_ASKED: Final = 1000
+FEW_TAGS: Final = 5  # all named in a message
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Repository:
         """Find the scheme and log in; nothing of the user is sent before the registry has said what it wants."""
         if self._is_open:
             return
-        faults = []
+        faults: list[RegistryError] = []
         for scheme in self.endpoint.schemes:
             self._base = f"{scheme}://{self.endpoint.host}"
             try:
@@ -163,10 +164,9 @@ class Repository:
                 self._log_in(answer, is_first=True)
                 self._is_open = True
                 return
-            if answer.status != 400:  # what a server with TLS says to a caller without
-                raise self._unusable(answer)
-            faults.append(self._unusable(answer))
-        raise faults[0] if len({str(one) for one in faults}) == 1 else self._join(faults)
+            if answer.status != 400 or scheme == self.endpoint.schemes[-1]:
+                raise self._unusable(answer)  # 400 is what a server with TLS says to a caller without
+        raise faults[-1] if len({str(one) for one in faults}) == 1 else self._join(faults)
 
     def _join(self, faults: list[RegistryError]) -> RegistryError:
         tried = "; ".join(f"by {scheme}: {fault}" for scheme, fault in zip(self.endpoint.schemes, faults, strict=True))
@@ -216,10 +216,11 @@ class Repository:
         tags = self._read_tags()
         joint = "@" if ":" in version else ":"
         if not tags:
-            found = "it has no such repository, or none that you may see"
+            found = "there is no such repository, or none that you may see"
         else:
-            near = did_you_mean(version, tags)
-            found = f"it has {len(tags)}{' or more' if len(tags) == TAGS_ASKED else ''} tags, as {tags[-1]}{near}"
+            few = f"its tags are {', '.join(tags)}"
+            many = f"it has {len(tags)}{' or more' if len(tags) == TAGS_ASKED else ''} tags, as {tags[-1]}"
+            found = f"{few if len(tags) <= FEW_TAGS else many}{did_you_mean(version, tags)}"
         return RegistryError(
             f"there is no image {self.endpoint.name}{joint}{version}{said and ' ('}{said}{said and ')'}; {found}",
             "missing",

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from nuwrap.errors import RegistryError
 from nuwrap.registry.challenge import Challenge, say_errors
 from nuwrap.registry.client import Answer, Client
-from nuwrap.registry.credentials import Credentials, login_command
+from nuwrap.registry.credentials import Credentials
 from nuwrap.registry.endpoints import Endpoint
 
 TOKEN_BYTES: Final = 1024 * 1024
@@ -43,12 +43,13 @@ def authorize(
 
 def refuse(endpoint: Endpoint, credentials: Credentials, what: str) -> RegistryError:
     """Return the error for a registry that does not let us in: what it did, the credentials used, what helps."""
+    said = f"registry {endpoint.registry} {what} for {endpoint.repository!r}"
+    if credentials.is_anonymous and not credentials.looked:
+        return RegistryError(f"{said} and asks for no log-in", "auth")
+    used = f"the credentials used are from {credentials.source}"
     if credentials.is_anonymous:
         used = f"no credentials were found ({credentials.looked})"
-    else:
-        used = f"the credentials are {credentials.source}"
-    msg = f"registry {endpoint.registry} {what} for {endpoint.repository!r}; {used}"
-    return RegistryError(f"{msg}; `{login_command(endpoint.registry)}` writes new ones", "auth")
+    return RegistryError(f"{said}; {used}; `{credentials.login}` writes new ones", "auth")
 
 
 def _basic(credentials: Credentials) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -15,6 +16,10 @@ import pytest
 from made_packages import make_links
 from running_container import CODE, ENTRY, RECORDS, TREE, UID, RunningContainer, find_image, readable_copy
 
+from nuwrap_runtime.host.uv import find_uv
+
+UV = find_uv(os.environ)
+needs_uv = pytest.mark.skipif(not UV, reason="SKIPPED: no uv beside this interpreter or on PATH; set NUWRAP_UV")
 HOST = ("python3", "-I", "-S", "-u", ENTRY)
 ASK = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/?x=20').read().decode())"
 READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:8082/ready')"
@@ -161,8 +166,9 @@ def test_exec_is_the_command_from_then_on(image: Image) -> None:
     assert (done.code, done.stdout.split()) == (0, ["1", CODE, CODE]), done.stderr
 
 
+@pytest.mark.parametrize("uv", [pytest.param(UV, id="uv", marks=needs_uv), pytest.param("", id="pip")])
 def test_requirements_go_into_a_system_that_manages_itself_and_a_start_installs_nothing(
-    image: Image, tmp_path: Path
+    image: Image, tmp_path: Path, uv: str
 ) -> None:
     """The interpreter's folder of libraries is a volume here: what RUN leaves in a layer."""
     links = tmp_path / "links"
@@ -178,7 +184,8 @@ def test_requirements_go_into_a_system_that_manages_itself_and_a_start_installs_
     install += f"rm -rf {library}/site-packages; ln -s /site {library}/site-packages; "
     install += f"{' '.join(HOST)} install --requirements {RECORDS}/requirements.txt --lock {RECORDS}/requirements.lock"
     install += " --find-links /links --no-index"
-    done = image.start_as_root(install, {links: "/links:ro", site: "/site"}).wait()
+    mounts = {links: "/links:ro", site: "/site", **({Path(uv): "/uv:ro"} if uv else {})}
+    done = image.start_as_root(install, mounts, NUWRAP_UV="/uv").wait()
     assert done.code == 0, done.stderr
     assert json.loads(done.stdout)["installed"] == ["leaf==2.0", "twig==1.0"]
     image.mounts[site] = f"{library}/site-packages:ro"

@@ -262,13 +262,13 @@ def test_only_what_the_registry_has_not_is_counted_as_pushed(
         assert built.digest == registry_digest(where)
         return built.digest, built.pushed_bytes
 
-    first, first_bytes = push("a = 1\n")
-    second, second_bytes = push("a = 2\n")
+    first, first_bytes = push(f"a = '{image_name}'\n")
+    second, second_bytes = push(f"b = '{image_name}'\n")
     assert first_bytes is not None
     assert first_bytes > 300_000
     assert second != first
     assert second_bytes == _layer_bytes(registry, image_name, second)[-1] < 1000
-    assert push("a = 2\n") == (second, 0)
+    assert push(f"b = '{image_name}'\n") == (second, 0)
 
 
 def _layer_bytes(registry: str, name: str, digest: str) -> list[int]:
@@ -361,7 +361,11 @@ def test_an_image_that_is_gone_cannot_be_checked(
     engine_environ: dict[str, str], image_name: str, tmp_path: Path
 ) -> None:
     order = make_order(
-        tmp_path, SCRATCH, destinations=[f"{image_name}:1"], environ=engine_environ, secrets={"T": "some value"}
+        tmp_path,
+        SCRATCH,
+        destinations=[f"{image_name}:1"],
+        environ=engine_environ,
+        secrets={"T": "some value"},
     )
     built, _ = build("docker", order)
     docker("image", "rm", "--force", built.reference)
@@ -438,12 +442,17 @@ def test_a_builder_that_is_not_known_is_named(engine_environ: dict[str, str], tm
         build("docker", make_order(tmp_path, SCRATCH, destinations=["x:1"], environ=environ))
 
 
-def test_what_docker_has_of_a_python_image_is_told(engine_environ: dict[str, str], python_image: Reference) -> None:
+def test_what_docker_alone_has_of_a_python_image_is_told(
+    engine_environ: dict[str, str], image_name: str, python_image: Reference
+) -> None:
     docker("pull", "--quiet", python_image("3.11"))
-    facts = read_local(engine_environ, python_image("3.11"))
+    docker("tag", python_image("3.11"), f"{image_name}:1")
+    facts = read_local(engine_environ, f"{image_name}:1")
     assert facts
-    assert (facts.python, facts.libc, facts.looked, facts.is_local) == ("3.11", "glibc", True, True)
-    assert facts.pinned == facts.digest == docker("image", "inspect", "--format", "{{.Id}}", facts.reference).strip()
+    assert (facts.python, facts.libc, facts.looked, facts.is_local) == ("3.11", "glibc", True, False)
+    name = facts.reference.rpartition(":")[0]
+    assert facts.pinned == f"{name}@{facts.digest}"
+    assert facts.pinned in docker("image", "inspect", "--format", "{{.RepoDigests}}", facts.reference)
     assert facts.architecture == "amd64"
     assert facts.command == ("python3",)
     assert facts.env["PATH"].startswith("/usr/local/bin:")

@@ -17,12 +17,16 @@ from nuwrap_runtime import __version__
 
 @dataclass(frozen=True)
 class Look:
-    """Where images are looked for: `engine` is who will build, `cache` a folder for what was found in layers."""
+    """Where images are looked for: `engine` is who will build, `cache` a folder for what was found in layers.
+
+    With `has_history` the layers of an image are told too, which a plan does not need.
+    """
 
     engine: str
     settings: BuildSettings
     environ: Mapping[str, str]
     cache: str = ""
+    has_history: bool = False
 
 
 def find_base(function: Function, look: Look) -> ImageFacts:
@@ -40,19 +44,21 @@ def find_runtime(base: ImageFacts, look: Look) -> ImageFacts | None:
     """Return the image with `/opt/nuwrap` alone, None for a base that has it. Raises BuildError, RegistryError."""
     if LABEL_API in base.labels:
         return None
-    return _find_own(runtime_image(look.settings.images_registry, __version__), look)
+    return _find_own(runtime_image(look.settings.images_registry, __version__), look, has_files=False)
 
 
-def find_image(reference: str, look: Look) -> ImageFacts:
+def find_image(reference: str, look: Look, *, has_files: bool = True) -> ImageFacts:
     """Return what is known of an image; the engine's own store is asked first, as it does. Raises RegistryError."""
     if look.engine == "docker":
-        found = docker_images.read_local(look.environ, reference)
+        found = docker_images.read_local(
+            look.environ, reference, has_files=has_files, has_history=look.has_history, cache=look.cache
+        )
         if found:
             return found
-    return read_image(reference, look.settings.access, look.environ, cache=look.cache)
+    return read_image(reference, look.settings.access, look.environ, has_files=has_files, cache=look.cache)
 
 
-def _find_own(reference: str, look: Look) -> ImageFacts:
+def _find_own(reference: str, look: Look, *, has_files: bool = True) -> ImageFacts:
     where = look.settings.images_registry
     if not where and look.engine != "docker":
         raise BuildError(
@@ -62,12 +68,14 @@ def _find_own(reference: str, look: Look) -> ImageFacts:
             "pull",
         )
     if not where:
-        found = docker_images.read_local(look.environ, reference)
+        found = docker_images.read_local(
+            look.environ, reference, has_files=has_files, has_history=look.has_history, cache=look.cache
+        )
         if found:
             return found
         raise BuildError(_missing(reference, "Docker has no such image"), "pull")
     try:
-        return find_image(reference, look)
+        return find_image(reference, look, has_files=has_files)
     except RegistryError as exc:
         if exc.kind != "missing":
             raise

@@ -20,8 +20,10 @@ from nuwrap.builds.source import FOLDER, Fetch, fetch_source
 from nuwrap.builds.telling import write_reused
 from nuwrap.builds.wheels import FOLDER as WHEELS
 from nuwrap.builds.wheels import fetch_wheels, wants_wheels
+from nuwrap.errors import SpecError
 from nuwrap.plan.build import plan_build
 from nuwrap.plan.launch import plan_launch
+from nuwrap.plan.references import allowed_fault
 from nuwrap.registry.permission import check_push
 from nuwrap.spec.build import BuildFacts, BuildPlan, BuildSettings, SourceFacts
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
@@ -65,6 +67,9 @@ def prepare(asked: Asked, work: str) -> Prepared:
     chosen = choose_engine(settings, asked.environ, push=push)
     for reason in chosen.passed:
         asked.say(f"not built with {reason}")
+    refused = allowed_fault(asked.function.base_image, settings.allowed_base_images)
+    if asked.function.base_image and refused:  # no registry is asked for what may not be used
+        raise SpecError(f"function {asked.function.name!r} cannot be built:\n  base_image: {refused}")
     began = time.monotonic()
     source = _fetch(asked, work)
     fetched = time.monotonic()
@@ -72,7 +77,8 @@ def prepare(asked: Asked, work: str) -> Prepared:
     base = known.find_base(asked.function, look)
     facts = BuildFacts(base=base, source=source, runtime=known.find_runtime(base, look))
     wheels = wants_wheels(asked.function, settings, asked.environ)
-    plan = plan_build(asked.function, asked.values, settings, facts, wheels=wheels)
+    mounts = chosen.name == "docker"  # wheels that are mounted leave no layer; kaniko copies them
+    plan = plan_build(asked.function, asked.values, settings, facts, wheels=wheels, mounts_context=mounts)
     seconds = {"source": fetched - began, "plan": time.monotonic() - fetched}
     return Prepared(chosen, settings, facts, plan, push, seconds, has_wheels=wheels)
 

@@ -25,9 +25,9 @@ def find_built(prepared: Prepared, environ: Mapping[str, str]) -> Built | None:
         return Built(plan.reference, digest=found.digest) if found and _is_same(found, plan.content) else None
     if prepared.chosen.name != "docker":
         return None
-    local = docker_images.read_local(environ, plan.reference)
+    local = docker_images.read_local(environ, plan.reference, has_files=False, has_history=False)
     if local and _is_same(local, plan.content):
-        return Built(plan.reference, image_id=local.digest)
+        return Built(plan.reference)
     return None
 
 

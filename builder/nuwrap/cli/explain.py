@@ -41,7 +41,7 @@ def _look() -> known.Look:
     settings = read_config(home_folder(os.environ)).build
     environ = dict(os.environ)
     chosen = choose_engine(settings, environ, push=False)
-    return known.Look(chosen.name, settings, environ, known.facts_cache(environ))
+    return known.Look(chosen.name, settings, environ, known.facts_cache(environ), has_history=True)
 
 
 def _explain_file(options: Options, instructions: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ import posixpath
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from nuwrap.docker import ask, inspect_image, last_words
@@ -35,12 +35,15 @@ _LOADERS: Final = (
 )
 
 
-def read_local(environ: Mapping[str, str], reference: str, *, has_files: bool = True) -> ImageFacts | None:
+def read_local(
+    environ: Mapping[str, str], reference: str, *, has_files: bool = True, has_history: bool = True, cache: str = ""
+) -> ImageFacts | None:
     """Return what is known of an image that Docker has, None when it has not, or there is no Docker.
 
-    `pinned` and `digest` are the image's id. `layers` are one for each line of the history, without a digest, their
-    bytes unpacked. Without `has_files` neither Python nor libc is looked for. Raises PlatformError for a Docker that
-    breaks off.
+    `digest` is its registry's where Docker knows that, else the image's id. `layers` are one for each line of the
+    history, without a digest, their bytes unpacked. Without `has_files` neither Python nor libc is looked for,
+    without `has_history` no layer is told; what files told is remembered in the folder `cache`. Raises PlatformError
+    for a Docker that breaks off.
     """
     environ = base_environ(environ, "")
     try:
@@ -55,13 +58,13 @@ def read_local(environ: Mapping[str, str], reference: str, *, has_files: bool = 
     told = labels.get(LABEL_PYTHON, "") if LABEL_API in labels else ""
     found = (told, "", False)
     if has_files:
-        with _container(environ, document["Id"]) as container:
-            found = _Files(environ, container).look(env.get("PATH") or USUAL_PATH, told)
-    rows = read_history(environ, document["Id"])
+        found = _look(environ, document["Id"], env.get("PATH") or USUAL_PATH, told, cache)
+    pinned, digest = _pin(reference, document)
+    rows = read_history(environ, document["Id"]) if has_history else []
     return ImageFacts(
         reference=reference,
-        pinned=document["Id"],
-        digest=document["Id"],
+        pinned=pinned or document["Id"],
+        digest=digest or document["Id"],
         architecture=document.get("Architecture") or "",
         python=found[0],
         libc=found[1],
@@ -73,8 +76,44 @@ def read_local(environ: Mapping[str, str], reference: str, *, has_files: bool = 
         labels=labels,
         history=[text for text, _ in rows],
         layers=[Layer("", size) for _, size in rows],
-        is_local=True,
+        is_local=not digest,
     )
+
+
+def _pin(reference: str, document: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the reference by its registry's digest, and that; "" where the image was neither pulled nor pushed."""
+    place = reference.partition("@")[0]
+    folder, slash, last = place.rpartition("/")
+    name = f"{folder}{slash}{last.partition(':')[0]}"
+    for one in document.get("RepoDigests") or ():
+        there, _, digest = str(one).partition("@")
+        if there == name:
+            return f"{name}@{digest}", digest
+    return "", ""
+
+
+def _look(environ: Mapping[str, str], image: str, path: str, told: str, cache: str) -> tuple[str, str, bool]:
+    """Return what the image's files tell, from the cache where they were looked at before: an id stands for all."""
+    kept = os.path.join(cache, f"docker-{image.replace(':', '-')}.json")
+    if cache:
+        with suppress(OSError, ValueError, TypeError), open(kept, encoding="utf-8") as stream:
+            python, libc, looked = json.load(stream)
+            return str(python), str(libc), bool(looked)
+    with _container(environ, image) as container:
+        found = _Files(environ, container).look(path, told)
+    if cache:
+        with suppress(OSError):  # the next plan looks again
+            os.makedirs(cache, mode=0o700, exist_ok=True)
+            write_text(kept, json.dumps(found))
+    return found
+
+
+def write_text(path: str, text: str) -> None:
+    """Write the file in one step: others read it meanwhile."""
+    made, temporary = tempfile.mkstemp(prefix=".new-", dir=os.path.dirname(path))
+    with open(made, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(temporary, path)
 
 
 def read_history(environ: Mapping[str, str], reference: str) -> list[tuple[str, int]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -268,6 +271,28 @@ def test_a_server_that_goes_on_failing_is_an_error_of_the_network(fake: FakeRegi
     fake.on("GET", "/v2/a/manifests/1", Reply(503, b"<html>"))
     error = refused(f"{fake.address}/a:1", {})
     assert (error.kind, "status 503" in str(error)) == ("network", True)
+
+
+def test_a_server_that_does_not_answer_is_left(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nuwrap.registry.client.TIMEOUT", (0.2, 0.2))
+    over = threading.Event()
+    fake.put_image()
+    fake.on("GET", "/v2/a/manifests/1", lambda _asked: Reply(0 if over.wait(30) else 500))
+    error = refused(f"{fake.address}/a:1", {})
+    over.set()
+    assert (error.kind, "no answer within" in str(error)) == ("network", True)
+    assert fake.paths().count("/v2/a/manifests/1") == 1
+
+
+def test_an_answer_that_drips_is_left(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nuwrap.registry.client.ANSWER_SECONDS", -1)
+    fake.put_image()
+    assert "takes more than" in str(refused(f"{fake.address}/a:1", {}))
+
+
+def test_reading_names_and_log_ins_needs_no_client() -> None:
+    code = "import sys, nuwrap.registry.images, nuwrap.registry.permission; sys.exit('requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("fault", [Reply(503), Reply(0)], ids=["503", "closed"])

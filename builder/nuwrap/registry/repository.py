@@ -10,17 +10,19 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from nuwrap.errors import RegistryError
 from nuwrap.registry.challenge import Challenge, parse_challenge, say_errors
-from nuwrap.registry.client import Answer, Client
 from nuwrap.registry.credentials import Credentials, find_credentials
 from nuwrap.registry.endpoints import Endpoint
 from nuwrap.registry.tokens import authorize, refuse
 from nuwrap.spec.build import RegistryAccess
 from nuwrap_runtime.schema import did_you_mean
+
+if TYPE_CHECKING:
+    from nuwrap.registry.client import Answer
 
 IMAGE_TYPES: Final = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -56,6 +58,8 @@ class Repository:
     def __init__(
         self, endpoint: Endpoint, access: RegistryAccess, environ: Mapping[str, str], *, actions: str = "pull"
     ) -> None:
+        from nuwrap.registry.client import Client  # requests takes 50 ms to import
+
         self.endpoint = endpoint
         self.credentials = Credentials()
         self._access, self._environ = access, environ

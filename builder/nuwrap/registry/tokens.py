@@ -8,14 +8,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
 from nuwrap.errors import RegistryError
 from nuwrap.registry.challenge import Challenge, say_errors
-from nuwrap.registry.client import Answer, Client
 from nuwrap.registry.credentials import Credentials
 from nuwrap.registry.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from nuwrap.registry.client import Answer, Client
 
 TOKEN_BYTES: Final = 1024 * 1024
 

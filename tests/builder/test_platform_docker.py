@@ -43,7 +43,7 @@ def test_an_exit_code_comes_through(run: Runner, body: str, code: int) -> None:
 
 def test_a_secret_is_a_file_in_memory_and_masked_in_what_is_printed(run: Runner) -> None:
     code = (
-        "import os\ndef f(project):\n    path = '/run/secrets/TOKEN'\n    text = open(path).read()\n"
+        "import os\ndef f(project):\n    path = os.environ['NUWRAP_SECRETS'] + '/TOKEN'\n    text = open(path).read()\n"
         "    print('printed', text, flush=True)\n    kinds = dict(line.split()[1:3] for line in open('/proc/mounts'))\n"
         "    same = text == os.environ['TOKEN'] == project.get_secret('TOKEN')\n"
         "    return same, oct(os.stat(path).st_mode)[-3:], kinds['/run/secrets']"
@@ -178,6 +178,23 @@ def test_a_stop_from_before_the_function_begins_is_not_lost(run: Runner) -> None
                 under.process.terminate()
             assert under.process.wait(30) in (143, -signal.SIGTERM), under.log
         assert left_of(under.run) == ""
+
+
+def test_a_host_that_does_not_end_in_its_grace_is_killed(run: Runner) -> None:
+    code = "import os, signal\ndef f():\n    print('waiting', flush=True)\n    os.kill(os.getppid(), signal.SIGSTOP)"
+    with run.started(code, grace_s=0.5) as under:
+        wait_for(lambda: "waiting" in under.log, under)
+        under.process.terminate()
+        assert under.process.wait(60) == 137
+    assert left_of(under.run) == ""
+
+
+def test_a_container_that_somebody_else_removes_is_an_error(run: Runner) -> None:
+    with run.started(WAITING) as under:
+        wait_for(lambda: "waiting" in under.log, under)
+        docker("rm", "--force", under.container)
+        assert under.code != 0
+    assert "nuwrap  error: the container was removed while it ran" in under.log
 
 
 def test_a_killed_supervisor_ends_the_container_and_the_next_run_clears_up(run: Runner) -> None:

@@ -50,7 +50,7 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
         check_folder(wanted.folder, launch.run)
         write_private(os.path.join(folder, LAUNCH), json.dumps(launch.to_document(), indent=1))
         write_wanted(folder, wanted)
-    except BaseException:
+    except BaseException:  # a stop too: no folder is left of a run that there is not
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Placed(folder, job.folder, hide_own(environ, job.environ))
@@ -62,7 +62,7 @@ def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: S
     with open_log(placed.folder) as log, held(placed.folder), take_stops() as stops:
         shown = replace(screen, out=(*screen.out, log), err=(*screen.err, log))
         try:
-            return Attempt(placed, wanted, action, secrets, shown, stops).run()
+            return Attempt(placed, wanted, action, secrets=secrets, screen=shown, stops=stops).run()
         except NuwrapError as exc:  # who attends tells it to a person; the log has it for who looks later
             os.write(log, f"nuwrap  error: {exc}\n".encode())
             raise

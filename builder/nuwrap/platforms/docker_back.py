@@ -116,7 +116,7 @@ class _Taker:
     def _take(self) -> None:
         with open(self._reading, "rb") as pipe:
             try:
-                with tarfile.open(fileobj=pipe, mode="r|") as archive:
+                with tarfile.open(fileobj=pipe, mode="r|", bufsize=BLOCK_BYTES) as archive:
                     for member in archive:
                         self._put(member, archive.extractfile(member) if member.isreg() else None)
             except tarfile.ReadError as exc:  # an empty one: the client says why

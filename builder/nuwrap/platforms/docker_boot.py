@@ -16,12 +16,13 @@ from typing import IO, Any
 
 START = "start.json"  # the last member: without it the start was called off
 REFUSED, STOPPED = 10, 143
+BUFFER_BYTES = 1024 * 1024
 
 
 def main(host: list[str]) -> None:
     """Put each member where its name says, from the root, and become the host. Exits with 143 when called off."""
     try:
-        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as stream:
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|", bufsize=BUFFER_BYTES) as stream:
             start = receive(stream)
     except tarfile.ReadError:  # cut off: who started this is gone, or has stopped it
         sys.exit(STOPPED)
@@ -51,7 +52,7 @@ def put(member: tarfile.TarInfo, content: IO[bytes] | None, path: str) -> None:
     elif content:
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, member.mode | 0o200)
         with open(target, "wb") as file:
-            shutil.copyfileobj(content, file, 1024 * 1024)
+            shutil.copyfileobj(content, file, BUFFER_BYTES)
         os.chmod(path, member.mode)
 
 

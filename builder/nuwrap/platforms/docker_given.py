@@ -17,7 +17,7 @@ from nuwrap.platforms.docker_boot import START
 from nuwrap.platforms.docker_wanted import SECRETS, Gift
 from nuwrap_runtime.errors import SourceError
 
-BUFFER_BYTES = 64 * 1024
+BUFFER_BYTES = 1024 * 1024
 # What the host leaves out of a folder of code too (host/sources/local.py); it is not sent for nothing.
 IGNORED = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".nuwrap", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
@@ -45,7 +45,7 @@ def write_given(target: int, given: Given, may_start: Callable[[], bool]) -> Non
     """
     with (
         open(target, "wb", buffering=BUFFER_BYTES) as pipe,
-        tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+        tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT, bufsize=BUFFER_BYTES) as archive,
     ):
         for gift in given.gifts:
             _add(archive, gift)
@@ -53,7 +53,6 @@ def write_given(target: int, given: Given, may_start: Callable[[], bool]) -> Non
             _add_text(archive, name, text, 0o600)
         for name, value in given.secrets.items():
             _add_text(archive, f"{SECRETS}/{name}", value, 0o400)
-        pipe.flush()
         if may_start():
             _add_text(archive, START, json.dumps(given.start), 0o600)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ from nuwrap.platforms.docker_service import (
     settle_ports,
 )
 from nuwrap.platforms.docker_start import End, Streams, run_container
-from nuwrap.platforms.docker_wanted import CACHE, GIVEN, RUN, TEMPORARY, WORK, Wanted
+from nuwrap.platforms.docker_wanted import CACHE, GIVEN, RUN, SECRETS, TEMPORARY, WORK, Wanted
 from nuwrap_runtime.launch import Launch, parse_launch
 
 STOPPED_CODE = 143
@@ -54,7 +54,7 @@ class Attempt:
     """A run that was placed, and who hears of it."""
 
     def __init__(
-        self, placed: Placed, wanted: Wanted, action: str, secrets: Mapping[str, str], screen: Screen, stops: Stops
+        self, placed: Placed, wanted: Wanted, action: str, *, secrets: Mapping[str, str], screen: Screen, stops: Stops
     ) -> None:
         self._folder, self._wanted, self._action = placed.folder, wanted, action
         self._secrets, self._screen, self._stops = secrets, screen, stops
@@ -90,7 +90,7 @@ class Attempt:
         """Return what is known of an image, pulled where it is not here; None when that was stopped."""
         found = self._engine.find_image(reference)
         if found is None:
-            os.write(self._screen.err[-1], f"nuwrap  pulling {reference}\n".encode())
+            self._note(f"pulling {reference}")
             try:
                 found = self._engine.pull(reference, self._screen.err, self._stops)
             except PlatformError:
@@ -115,6 +115,12 @@ class Attempt:
             ports=settle_ports(wanted.ports),
             command=self._command(),
         )
+
+    def _note(self, text: str) -> None:
+        """Tell a person, and the log; a screen for JSON lines hears nothing."""
+        for target in self._screen.err[-1:] if self._screen.is_json else self._screen.err:
+            with suppress(OSError):  # nobody reads it
+                os.write(target, f"nuwrap  {text}\n".encode())
 
     def _find_own(self, reference: str) -> dict[str, Any]:
         """Return what is known of one of our images, pulled where it is not here. Raises PlatformError."""
@@ -188,6 +194,8 @@ class Attempt:
         if made.fetches:
             passed = without_fetching(passed, keeps_store="://" in self._launch.output_path)
         environ = {**passed, **self._wanted.environ, **self._own}
+        if self._secrets:
+            environ["NUWRAP_SECRETS"] = f"/{SECRETS}"
         given = replace(self._given(made, environ, is_first=not made.fetches), secrets=self._secrets)
         watch = Watch(self._folder, made.ports, daemon_host(self._engine.environ)) if made.ports else None
 

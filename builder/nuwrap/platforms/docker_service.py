@@ -51,7 +51,8 @@ def daemon_host(environ: Mapping[str, str]) -> str:
 
 def _resolve(address: str) -> str:
     try:
-        return str(socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0][4][0])
+        found = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)
+        return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])  # Docker has IPv6 where it was set up
     except (OSError, UnicodeError) as exc:
         raise PlatformError(f"address {address!r} is none that a port can be published on: {exc}") from exc
 

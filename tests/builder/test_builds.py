@@ -34,7 +34,7 @@ def test_a_build_gives_the_version_its_image_and_is_not_done_twice(dh: Any, func
     first = built(function.run("build"))
     image = first.result("image")
     assert image.startswith(f"{image_name}:")
-    assert function.refresh().image == image
+    assert function.image == image
     assert [one.id for one in dh.get_function_versions("fn", project="p")] == [function.id]
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     assert labels["dev.nuwrap.content"] == first.result("content")

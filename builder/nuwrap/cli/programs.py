@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from nuwrap.command import Command, run
 from nuwrap.errors import PlatformError
+from nuwrap.spec.images import PYTHON
+from nuwrap_runtime import __version__
 
 ANSWER_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
@@ -77,6 +79,23 @@ def docker() -> Finding:
     return Finding("docker", "the client alone: Docker does not answer", lack, mend)
 
 
+def images(registry: str) -> Finding:
+    """Say where nuwrap's own images are: in the registry that is set, else those that Docker has."""
+    if registry:
+        return Finding("nuwrap's images", f"in {registry}")
+    path = shutil.which("docker")
+    tags = _answer([path, "image", "ls", "--format", "{{.Tag}}", PYTHON], lines=100) if path else ""
+    versions = sorted({tag.rpartition("-")[2] for tag in tags.split() if tag.startswith(f"{__version__}-")}, key=_parts)
+    if versions:
+        return Finding("nuwrap's images", f"Docker has those of Python {', '.join(versions)}")
+    lack = "no function is built or runs in a container; jobs and services of this machine need none"
+    return Finding("nuwrap's images", "", lack, "make build-images, in a checkout of nuwrap")
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) if part.isdigit() else 0 for part in version.split(".")]
+
+
 def kubectl() -> Finding:
     """Say whether kubectl is there and which cluster it speaks to; the cluster is not asked."""
     lack = "no cluster can be reached; jobs and services of this machine need none"
@@ -133,8 +152,8 @@ def _server(endpoint: str) -> str:
     return endpoint.partition("://")[2].partition("/")[0].rpartition("@")[2]
 
 
-def _answer(argv: list[str]) -> str:
-    """Return the first line that the program prints, "" when it is not there, fails or takes too long."""
+def _answer(argv: list[str], *, lines: int = 1) -> str:
+    """Return the first lines that the program prints, "" when it is not there, fails or takes too long."""
     path = shutil.which(argv[0])
     if not path:
         return ""
@@ -142,8 +161,8 @@ def _answer(argv: list[str]) -> str:
         done = run(Command([path, *argv[1:]], os.environ), timeout_s=ANSWER_SECONDS)
     except PlatformError:
         return ""
-    lines = done.output.decode("utf-8", "replace").splitlines()
-    return lines[0].strip() if lines and not done.returncode else ""
+    told = done.output.decode("utf-8", "replace").splitlines()[:lines]
+    return "\n".join(line.strip() for line in told) if not done.returncode else ""
 
 
 def _install(name: str) -> str:

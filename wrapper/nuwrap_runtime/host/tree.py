@@ -149,10 +149,10 @@ def _compile(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    from nuwrap_runtime.host.image_tree import main
+    from importlib import import_module
 
     try:
-        main(sys.argv[1:])
+        import_module("nuwrap_runtime.host.image_tree").main(sys.argv[1:])  # which stands above this module
     except PlatformError as exc:
         print(f"nuwrap_runtime.host.tree: {exc}", file=sys.stderr)
         sys.exit(exc.exit_code)

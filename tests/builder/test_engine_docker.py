@@ -30,6 +30,7 @@ from lab import (
 from orders import build, make_order, stoppable_argv
 
 from nuwrap.engines import docker as engine
+from nuwrap.engines.docker_archive import write_layout
 from nuwrap.engines.docker_images import read_local
 from nuwrap.errors import BuildError
 from nuwrap.spec.build import BuildSettings, Event, RegistryAccess
@@ -402,6 +403,70 @@ def test_a_stop_and_the_end_of_the_time_end_each_command(
     with pytest.raises(BuildError, match="ended after 1 seconds") as failed:
         build("docker", replace(order, timeout_s=1))
     assert failed.value.kind == "timeout"
+
+
+def scripted(folder: Path, script: str) -> str:
+    """Return a client that answers by a script, and leaves an image's id."""
+    path = folder / "docker"
+    path.write_text(f"#!/bin/sh\n{script}\n{IDLE}")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [('[{"RepoDigests": ["host/other@sha256:1", "host/name@sha256:2"]}]', "sha256:2"), ("[{}]", "")],
+)
+def test_a_push_that_tells_no_digest_is_read_from_what_docker_keeps(
+    engine_environ: dict[str, str], tmp_path: Path, answer: str, expected: str
+) -> None:
+    client = scripted(tmp_path, f"[ \"$1 $2\" = 'image inspect' ] && echo '{answer}'")
+    environ = {**engine_environ, "NUWRAP_DOCKER": client}
+    order = make_order(tmp_path, SCRATCH, destinations=["host/name:1"], environ=environ, push=True)
+    if expected:
+        assert build("docker", order)[0].digest == expected
+    else:
+        with pytest.raises(BuildError, match="Docker does not tell by which digest it has pushed host/name:1"):
+            build("docker", order)
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "not JSON", '{"layers": [{"digest": "sha256:f00", "size": 1}]}'])
+def test_bytes_that_nobody_tells_are_not_known(engine_environ: dict[str, str], tmp_path: Path, manifest: str) -> None:
+    digest = f"sha256:{'0' * 64}"
+    script = f"""case "$1 $2" in
+push*) echo "0123456789ab: Pushed"; echo "1: digest: {digest} size: 1";;
+"manifest inspect") echo '{manifest}';;
+"image inspect") echo '[{{"RootFS": {{"Layers": []}}}}]';;
+esac"""
+    environ = {**engine_environ, "NUWRAP_DOCKER": scripted(tmp_path, script)}
+    order = make_order(tmp_path, SCRATCH, destinations=["host/name:1"], environ=environ, push=True)
+    built, _ = build("docker", order)
+    assert (built.digest, built.pushed_bytes) == (digest, None)
+
+
+def test_a_stop_ends_the_wait_between_two_pushes(engine_environ: dict[str, str], tmp_path: Path) -> None:
+    script = '[ "$1" = push ] && { echo "no answer: i/o timeout"; exit 1; }'
+    environ = {**engine_environ, "NUWRAP_DOCKER": scripted(tmp_path, script)}
+    settings = BuildSettings(retries=20)
+    order = make_order(tmp_path, SCRATCH, destinations=["host/x:1"], environ=environ, push=True, settings=settings)
+    with subprocess.Popen(
+        stoppable_argv("docker", order, tmp_path), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr
+        while b"tried again in 4 s" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=3)[0] == b"stopped\n"
+
+
+def test_an_archive_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "no.tar").write_text("no archive")
+    with pytest.raises(BuildError, match="docker save has not written what can be read"):
+        write_layout(str(tmp_path / "no.tar"), str(tmp_path / "layout"), name="x:1")
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    with pytest.raises(BuildError, match="docker save has not written what can be read"):
+        write_layout(str(tmp_path / "empty.tar"), str(tmp_path / "layout"), name="x:1")
 
 
 def test_plugins_that_another_folder_of_settings_hides_are_told(engine_environ: dict[str, str], tmp_path: Path) -> None:

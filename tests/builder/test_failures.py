@@ -69,6 +69,25 @@ def test_a_push_to_what_does_not_answer_is_no_matter_of_the_login() -> None:
     assert "registry.example:5000/team/name:1 could not be pushed" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('Get "https://registry.example:5000/v2/": http: server gave HTTP response to HTTPS client', "insecure"),
+        ('Get "https://registry.example:5000/v2/": x509: certificate signed by unknown authority', "certificate"),
+    ],
+)
+@pytest.mark.parametrize("place", [PUSH, Place(subject="registry.example:5000/base:1")])
+def test_a_registry_that_the_engine_does_not_trust_is_told_with_both_engines_settings(
+    line: str, expected: str, place: Place
+) -> None:
+    error = classify([line], 1, place=place)
+    assert error.kind == (place.phase if place.phase == "push" else "pull")
+    assert expected in str(error).splitlines()[-1]
+    assert "registry.example:5000" in str(error).splitlines()[-1]
+    assert "Docker's daemon" in str(error)
+    assert "nuwrap config set registries." in str(error)
+
+
 def test_a_pull_that_is_refused_names_the_login() -> None:
     error = classify([PULL_DENIED], 1, place=Place(subject="private.example/base:1"))
     assert error.kind == "auth"

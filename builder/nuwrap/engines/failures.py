@@ -26,9 +26,11 @@ _MEMORY: Final = re.compile(
 )
 _PULL: Final = re.compile(
     r"not found|manifest unknown|no such host|connection refused|no match for platform|i/o timeout|TLS handshake"
-    r"|x509:|failed to do request|failed to resolve source metadata|no such image|unexpected status",
+    r"|x509:|server gave HTTP response|failed to do request|failed to resolve source metadata|no such image"
+    r"|unexpected status",
     re.IGNORECASE,
 )
+_PLAIN_HTTP: Final = "server gave HTTP response to HTTPS client"
 _SOURCE: Final = re.compile(r"(?:load metadata for|retrieving image|pulling|FROM|--from=)", re.IGNORECASE)
 # What pip, uv and our own installer say of a requirement that cannot be had.
 _REQUIREMENT: Final = (
@@ -133,6 +135,16 @@ def _advice(kind: str, text: str, place: Place) -> str:
     if kind == "instruction":
         return _instruction_advice(text)
     host = _host(text, place)
+    if kind in ("pull", "push") and _PLAIN_HTTP in text:
+        return (
+            f"{host} speaks http without TLS: name it in `insecure-registries` of Docker's daemon.json, "
+            f"for kaniko `nuwrap config set registries.insecure {host}`"
+        )
+    if kind in ("pull", "push") and "x509:" in text:
+        return (
+            f"{host} has a certificate that the engine does not trust: Docker's daemon reads its authority from "
+            f"/etc/docker/certs.d/{host}/ca.crt, for kaniko `nuwrap config set registries.certificates {host}=CA.pem`"
+        )
     return {
         "auth": f"log in with `docker login {host}`, with an account that may {_wish(place)} there",
         "disk": "free some room: `docker system df` shows what takes it, `docker system prune` and "

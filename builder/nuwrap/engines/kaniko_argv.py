@@ -11,7 +11,7 @@ from typing import Final
 
 from nuwrap.engines import Order
 from nuwrap.engines.kaniko_flags import FLAGS, SETTING, check_flags, warn_of
-from nuwrap.engines.kaniko_room import Room
+from nuwrap.engines.kaniko_room import Room, bare, substitutes
 from nuwrap.errors import BuildError
 from nuwrap.registry.reference import HUB
 
@@ -34,9 +34,7 @@ _PASSED: Final = re.compile(
     r"FF_KANIKO_\w+|KANIKO_TELEMETRY_\w+|KANIKO_REGISTRY_(?:MAP|MIRROR)|OTEL_\w+|AWS_\w+|AZURE_\w+|"
     r"GOOGLE_(?:CLOUD_)?PROJECT|CI_JOB_TOKEN|CI_REGISTRY\w*|GODEBUG|SOURCE_DATE_EPOCH|(?i:https?_proxy|no_proxy)"
 )
-_EXECUTORS: Final = re.compile(
-    r"(?:FF_)?KANIKO_\w+|PATH|HOME|USER|DOCKER_CONFIG|DOCKER_AUTH_CONFIG|SSL_CERT_\w+|LD_\w+|GODEBUG|container"
-)
+_EXECUTORS: Final = re.compile(r"(?:FF_)?KANIKO_\w+|PATH|HOME|USER|DOCKER_\w+|SSL_CERT_\w+|LD_\w+|GODEBUG|container")
 _LEFT_OUT: Final = frozenset({"push-retry", "image-fs-extract-retry", "image-download-retry"})  # harmlessly
 
 
@@ -129,11 +127,13 @@ def _cache(order: Order) -> Iterator[tuple[str, str | None]]:
 
 def _registries(order: Order, room: Room) -> Iterator[tuple[str, str | None]]:
     access = order.settings.access
-    for name in access.insecure:  # plain http, or a certificate that nobody vouches for
+    plain = [bare(name).partition("/")[0] for name in substitutes(access) if name.startswith("http://")]
+    for name in dict.fromkeys([*access.insecure, *plain]):  # plain http, or a certificate that nobody vouches for
         yield "insecure-registry", _host(name)
         yield "skip-tls-verify-registry", _host(name)
-    yield from (("registry-mirror", name) for name in access.mirrors)
-    yield from (("registry-map", f"{_host(name)}={other}") for name, others in access.map.items() for other in others)
+    yield from (("registry-mirror", bare(name)) for name in access.mirrors)
+    for name, others in access.map.items():
+        yield from (("registry-map", f"{_host(name)}={bare(other)}") for other in others)
     for number, name in enumerate(access.certificates):
         yield "registry-certificate", f"{_host(name)}={room.certificate(number, 'authority')}"
     for number, name in enumerate(access.client_certificates):

@@ -24,7 +24,7 @@ from nuwrap.engines.kaniko_place import Ended, Watch
 from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, registries
 from nuwrap.errors import BuildError, PlatformError
 
-LABEL = "dev.nuwrap.engine=kaniko"
+LABEL = "dev.nuwrap.builds"  # whose value is the image: a container that a lost machine has left can be told by it
 MOVE_SECONDS = 600  # for a question, an image or a context to get through to a daemon far away
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 _INLINE = ("DOCKER_CONFIG",)  # the docker client reads it too, for itself
@@ -65,15 +65,14 @@ class InDocker:
     def run(self, argv: Sequence[str], environment: Mapping[str, str], listen: Callable[[bytes], None]) -> Ended:
         """Make the container, fill it, and attach to it until it ends."""
         environ = {**self._environ, **{name: environment[name] for name in environment if name not in _INLINE}}
-        made = ["create", "--name", self._container, "--label", LABEL]
+        made = ["create", "--name", self._container, "--label", f"{LABEL}={self._order.destinations[0]}"]
         made += ["--network", "host"] if needs_host_network(self._order) else []
         for name in environment:
             made += ["--env", f"{name}={environment[name]}" if name in _INLINE else name]
         self._do([*made, self.image, *argv], "the container for kaniko cannot be made", environ=environ)
         self._copy_in()
         code = self._stream(["start", "--attach", self._container], listen=listen)
-        state = self._state()
-        return Ended(state.get("ExitCode", code) if code < 128 else code, bool(state.get("OOMKilled")))
+        return Ended(code, lacked_memory=bool(self._state().get("OOMKilled")))
 
     def read(self, place: str) -> bytes:
         """Return a small file of the room."""

@@ -18,9 +18,10 @@ _COMMAND: Final = "failed to execute command"
 _SUBJECT: Final = re.compile(r'push permission for "([^"]+)"|failed to push to destination (\S+?):')
 _SOURCE: Final = re.compile(r"(?:^FROM\s+(?:--\S+\s+)*|--from=)(\S+)")
 _MEMORY: Final = (
-    "kaniko holds each layer that it makes in memory: build.kaniko_flags with --compressed-caching=false, "
-    "--snapshot-mode=redo and --single-snapshot make it hold less"
+    "kaniko holds each layer in memory to compress it: --compressed-caching=false in build.kaniko_flags spares that, "
+    "else give the container two to three times the largest layer"
 )
+_AUTHORITY: Final = "set registries.certificates to the PEM file of the authority that vouches for this registry"
 _ASSERTION: Final = "this is a fault of kaniko itself; another version by build.kaniko_image may not have it"
 
 
@@ -32,11 +33,17 @@ def find_failure(ended: Ended, log: Log, order: Order, watch: Watch) -> BuildErr
     if watch.left_s == 0.0:
         return failures.timed_out(watch.timeout_s or 0.0, lines, place=place)
     found = failures.classify(lines, KILLED_CODE if ended.lacked_memory else ended.code, place=place)
-    if found.kind == "memory":
-        return BuildError(f"{found}\n{_MEMORY}", found.kind)
-    if "Assertion violated [" in "\n".join(lines):
-        return BuildError(f"{found}\n{_ASSERTION}", "engine")
-    return found
+    more = _advice(found.kind, "\n".join(lines))
+    return BuildError(f"{found}\n{more}", found.kind) if more else found
+
+
+def _advice(kind: str, text: str) -> str:
+    """Return what helps with kaniko, beside what helps with any engine."""
+    if kind == "memory":
+        return _MEMORY
+    if "x509: certificate signed by unknown authority" in text:
+        return _AUTHORITY
+    return _ASSERTION if "Assertion violated [" in text else ""
 
 
 def locate(log: Log, order: Order) -> failures.Place:

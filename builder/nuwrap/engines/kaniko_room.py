@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -135,13 +135,19 @@ def registries(order: Order) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in map(parse_reference, [name for name in names if name != "scratch"]):
         found.setdefault(one.registry, one.repository)
-    for host in _substitutes(order.settings.access):
-        found.setdefault(host.partition("/")[0], "")
+    for name in substitutes(order.settings.access):
+        found.setdefault(bare(name).partition("/")[0], "")
     return found
 
 
-def _substitutes(access: RegistryAccess) -> Sequence[str]:
-    return [*access.mirrors, *(host for hosts in access.map.values() for host in hosts)]
+def substitutes(access: RegistryAccess) -> list[str]:
+    """Return what is asked instead of other registries; each may have a scheme and a folder."""
+    return [*access.mirrors, *(name for names in access.map.values() for name in names)]
+
+
+def bare(name: str) -> str:
+    """Return a substitute as kaniko takes it, without its scheme."""
+    return name.partition("://")[2].rstrip("/") if "://" in name else name
 
 
 def _entry(one: Credentials) -> Mapping[str, str]:

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 from http_server import HttpServer, for_login, status
-from made_packages import make_links, wheel
+from made_packages import make_links, sdist, wheel
 
 from nuwrap_runtime.host import compiling
 from nuwrap_runtime.host.uv import find_uv
 
 UV, NO_UV = find_uv(os.environ), "/nonexistent/uv"
 PIP = list((Path(os.__file__).parent / "ensurepip" / "_bundled").glob("pip-*.whl"))
+COMMITTER = ("-c", "user.name=x", "-c", "user.email=x@x")
 needs_uv = pytest.mark.skipif(not UV, reason="SKIPPED: no uv here; set NUWRAP_UV")
 needs_pip = pytest.mark.skipif(not PIP, reason="SKIPPED: this Python has no ensurepip (Debian: python3-venv)")
 by_each_installer = pytest.mark.parametrize(
@@ -262,6 +263,32 @@ def test_a_broken_file_and_tests_are_left_as_they_are(tmp_path: Path) -> None:
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "1\n"
     assert [path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")] == ["good"]
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "0\n"
+
+
+@by_each_installer
+def test_a_commit_is_locked_as_what_it_is(base: Base, uv: str) -> None:
+    repository = base.folder / "repository"
+    sdist(base.folder, "source")
+    subprocess.run(["tar", "-xzf", "source-1.0.tar.gz"], cwd=base.folder, check=True)
+    (base.folder / "source-1.0").rename(repository)
+    for arguments in (["init", "-q"], ["add", "."], [*COMMITTER, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *arguments], cwd=repository, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True)
+    address = f"git+file://localhost{repository}"  # pip before 24 takes one without a host for a path
+    done = base.install(f"source @ {address}", uv=uv)
+    (line,) = done.lock.splitlines()[1:]
+    assert line.replace("//localhost/", "///") == f"source @ git+{repository.as_uri()}@{commit.stdout.strip()}"
+    assert base.told("import source; print(source.VERSION)") == "1.0"
+
+
+def test_a_constraint_that_an_installer_passes_over_is_found_out(base: Base) -> None:
+    program = base.folder / "uv"
+    put = f"{base.python} -m zipfile -e {base.links}/leaf-2.0-py3-none-any.whl {base.site}"
+    program.write_text(f"#!/bin/sh\necho ' + leaf==2.0' >&2\necho 'leaf==2.0 --hash=sha256:00'\n{put}\n")
+    program.chmod(0o700)
+    done = base.install("leaf", uv=str(program), constraints="leaf<2\n")
+    assert done.code == 4
+    assert "constraint 'leaf<2' is not met by what was installed: found 2.0" in done.stderr
 
 
 INDEX_SETTINGS = [

@@ -110,6 +110,11 @@ def _files_of(folders: Iterable[str], name: str, version: str) -> Iterator[str]:
                 yield path
 
 
+def name_of(line: str) -> str:
+    """Return the normalised name of the package that a line of a lock is of."""
+    return _plain(re.split(r"[=@ \[]", line, maxsplit=1)[0])
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 

@@ -122,9 +122,9 @@ def _bound(order: Order, wish: Wish) -> Order:
 
 def _write_lock(path: str, base: Interpreter, locked: Sequence[str], lines: Sequence[str]) -> None:
     """Write the lock: what was installed, and as comments what the interpreter had before. Raises PlatformError."""
-    mine = {line.split(base_packages.HASHED)[0] for line in locked}
+    mine = {base_packages.name_of(line) for line in locked}
     head = [f"# Installed into {base.executable} (Python {base.version})"]
-    head += [f"# {line}  (there before)" for line in lines if line not in mine]
+    head += [f"# {line}  (there before)" for line in lines if base_packages.name_of(line) not in mine]
     body = [line.replace(base_packages.HASHED, f" \\\n   {base_packages.HASHED}") for line in locked]
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)

@@ -150,7 +150,7 @@ def members(*names: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE) -
 
 def back(tmp_path: Path, archive: bytes, limits: Limits = LIMITS) -> Path:
     (tmp_path / "run").mkdir(exist_ok=True)
-    assert bring_back(docker_that_copies(tmp_path, archive), "c", str(tmp_path / "run"), "r1", limits=limits)
+    bring_back(docker_that_copies(tmp_path, archive), "c", str(tmp_path / "run"), "r1", limits=limits)
     return tmp_path / "run"
 
 
@@ -159,6 +159,13 @@ def test_result_and_outputs_come_back_and_nothing_else(tmp_path: Path) -> None:
     names = sorted(str(path.relative_to(found)) for path in found.rglob("*") if path.is_file())
     assert names == [".run", "outputs/a", "outputs/b/c", "result.json"]
     assert (found / ".run").read_text() == "r1"
+
+
+def test_an_earlier_attempts_result_does_not_speak_for_this_one(tmp_path: Path) -> None:
+    back(tmp_path, members("run/result.json", "run/outputs/a"))
+    engine = docker_that_copies(tmp_path, members("run/outputs/b"))
+    assert not bring_back(engine, "c", str(tmp_path / "run"), "r1", limits=LIMITS)
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == [".run", "b", "outputs"]
 
 
 @pytest.mark.parametrize("name", ["run/outputs/../../x", "/run/outputs/x", "run/outputs//x", "run/outputs/./x"])

@@ -44,6 +44,7 @@ def test_a_service_answers_at_a_port_of_this_machine_and_ends_in_order(run: Runn
         assert call(told["address"], {"a": 1}) == (200, b'{"a": 1}')
         assert told["address"].startswith("http://127.0.0.1:")
         assert told["address"] in under.log
+        assert "warning" not in under.log
         under.process.terminate()
         assert under.code == 0
     assert under.result["state"] == "STOPPED"

@@ -36,13 +36,14 @@ def check_folder(folder: str, run: str) -> None:
 
 def bring_back(engine: Engine, container: str, folder: str, run: str, *, limits: Limits) -> bool:
     """Put what the ended container has left into the folder, in the place of an earlier start's; files and folders
-    alone, links are left out. Returns False when it has left nothing.
+    alone, links are left out. Returns False when there is no result among it.
 
     Raises OutputsError when it is more than `limits` allows, or cannot be kept: nothing new is in the folder then.
     """
     check_folder(folder, run)
     try:
         os.makedirs(folder, exist_ok=True)
+        _remove_file(os.path.join(folder, RESULT))  # an earlier attempt's does not speak for this one
         making = tempfile.mkdtemp(prefix=".coming-", dir=folder)
     except OSError as exc:
         raise OutputsError(f"output_path {folder!r} cannot be written: {exc.strerror}") from exc
@@ -50,17 +51,22 @@ def bring_back(engine: Engine, container: str, folder: str, run: str, *, limits:
         if not _copy_out(engine, container, making, limits):
             return False
         _put_in_place(making, folder, run)
+        return os.path.isfile(os.path.join(folder, RESULT))
     except OSError as exc:
         raise OutputsError(f"the run's outputs cannot be kept in {folder!r}: {exc.strerror or exc}") from exc
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    return True
 
 
 def _owner(folder: str) -> str:
     with suppress(OSError), open(os.path.join(folder, MARKER), encoding="utf-8", errors="replace") as file:
         return file.read(256).strip()
     return ""
+
+
+def _remove_file(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _put_in_place(making: str, folder: str, run: str) -> None:

@@ -26,7 +26,7 @@ IGNORED = frozenset(
 
 @dataclass(frozen=True)
 class Given:
-    """Files and folders of this machine, texts by their place, secrets by name, and how the host begins.
+    """Files and folders of this machine, texts by their place, secrets by name, empty folders, and how the host begins.
 
     `start` has `environ`, `without` (variables of the image that do not count) and `folder`.
     """
@@ -34,6 +34,7 @@ class Given:
     gifts: Sequence[Gift] = ()
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folders: Sequence[str] = ()
     start: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -49,6 +50,8 @@ def write_given(target: int, given: Given, may_start: Callable[[], bool]) -> Non
     ):
         for gift in given.gifts:
             _add(archive, gift)
+        for name in given.folders:
+            _add_folder(archive, name)
         for name, text in given.texts.items():
             _add_text(archive, name, text, 0o600)
         for name, value in given.secrets.items():

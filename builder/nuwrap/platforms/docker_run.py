@@ -164,6 +164,7 @@ class Attempt:
         return Given(
             gifts=self._wanted.gifts if is_first else (),
             texts={f"{GIVEN}/launch.json": json.dumps(launch)} if is_first else {},
+            folders=(RUN,),
             start={
                 "environ": {**FIXED, **environ},
                 "without": image_variables(),

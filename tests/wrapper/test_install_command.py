@@ -248,6 +248,13 @@ def test_what_is_no_requirement_is_refused_before_anything(base: Base, line: str
     assert reason in done.stderr
 
 
+def test_a_lock_that_cannot_be_written_is_told(base: Base) -> None:
+    base.have("leaf-1.0")
+    done = base.install("leaf", more=("--lock", str(base.python / "requirements.lock")))
+    assert done.code == 10
+    assert "the lock cannot be written to '" in done.stderr
+
+
 def test_a_file_that_is_not_there_is_told(base: Base) -> None:
     done = base.install("leaf", more=("--constraints", "none.txt"))
     assert done.code == 2

@@ -57,8 +57,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         locked, made = _install(wish, base, environ, report)
         detail.append(f"{counted(len(locked), 'package')} installed into {base.executable}")
     lines = lock_lines(check_requirements(wish.lines), made)
-    _write_lock(options.lock, base, locked, lines)
-    image.save_packages(os.path.dirname(os.path.abspath(options.lock)), made, wish.lines, lines)
+    try:
+        _write_lock(options.lock, base, locked, lines)
+        image.save_packages(os.path.dirname(os.path.abspath(options.lock)), made, wish.lines, lines)
+    except OSError as exc:
+        raise PlatformError(f"the lock cannot be written to {options.lock!r}: {exc.strerror}") from exc
     installed = [line.partition(base_packages.HASHED)[0] for line in locked]
     print(json.dumps({"python": base.executable, "version": base.version, "installed": installed, "all": list(lines)}))
     return 0
@@ -121,14 +124,11 @@ def _bound(order: Order, wish: Wish) -> Order:
 
 
 def _write_lock(path: str, base: Interpreter, locked: Sequence[str], lines: Sequence[str]) -> None:
-    """Write the lock: what was installed, and as comments what the interpreter had before. Raises PlatformError."""
+    """Write the lock: what was installed, and as comments what the interpreter had before. Raises OSError."""
     mine = {base_packages.name_of(line) for line in locked}
     head = [f"# Installed into {base.executable} (Python {base.version})"]
     head += [f"# {line}  (there before)" for line in lines if base_packages.name_of(line) not in mine]
     body = [line.replace(base_packages.HASHED, f" \\\n   {base_packages.HASHED}") for line in locked]
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.writelines(line + "\n" for line in (*head, *body))
-    except OSError as exc:
-        raise PlatformError(f"the lock cannot be written to {path!r}: {exc.strerror}") from exc
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.writelines(line + "\n" for line in (*head, *body))

@@ -25,6 +25,8 @@ from nuwrap.engines.kaniko_docker import LABEL, needs_host_network
 from nuwrap.engines.kaniko_inside import find_executor, is_contained, why_not_here
 from nuwrap.engines.kaniko_room import Room, list_files, list_hidden, read_credentials, registries
 from nuwrap.errors import BuildError, UsageError
+from nuwrap.plan.dockerfile import quote_value
+from nuwrap.registry.images import read_image
 from nuwrap.spec.build import BuildSettings, Built, RegistryAccess
 
 Reference = Callable[[str], str]
@@ -288,6 +290,38 @@ def test_an_archive_and_a_layout_are_written_where_they_are_asked_for(
         assert "manifest.json" in opened.getnames()
     assert json.loads((tmp_path / "layout" / "index.json").read_text())["manifests"]
     assert docker("image", "inspect", f"{registry}/{image_name}:1") == ""
+
+
+VALUES = {"quotes": '{"a": "b c"}', "signs": "$HOME \\\\ 'x'", "two.blanks": "é  ü"}
+
+
+def test_what_is_copied_and_said_of_an_image_is_the_same_when_it_is_built_again(
+    settings: BuildSettings,
+    registry: str,
+    image_name: str,
+    python_image: Reference,
+    engine_environ: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    name = f"{registry}/{image_name}:1"
+    lines = [f"FROM {python_image('3.11')}", "COPY kept /kept", f"RUN echo {image_name} > /made", "COPY code /code"]
+    lines += [f"{word} {key}={quote_value(value)}" for word in ("ENV", "LABEL") for key, value in VALUES.items()]
+
+    def layers(code: str) -> list[str]:
+        files = {"kept/a/b.txt": "kept", "code/main.py": code}
+        made = make_order(
+            tmp_path, lines, destinations=[name], environ=engine_environ, settings=settings, push=True, files=files
+        )
+        made = replace(made, plan=replace(made.plan, labels=VALUES))
+        facts = read_image(build("kaniko", made)[0].pinned, settings.access, engine_environ, has_files=False)
+        assert {key: facts.env.get(key) for key in VALUES} == VALUES
+        assert {key: facts.labels.get(key) for key in VALUES} == VALUES
+        return [one.digest for one in facts.layers]
+
+    first, second = layers("a = 1\n"), layers("a = 2\n")
+    assert len(first) == len(second)
+    changed = [(one, other) for one, other in zip(first, second, strict=True) if one != other]
+    assert len(changed) == 1
 
 
 @pytest.fixture

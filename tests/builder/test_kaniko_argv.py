@@ -13,7 +13,7 @@ from orders import make_order
 from nuwrap.engines import Order
 from nuwrap.engines.kaniko_argv import Executor, build_arguments, build_environment, read_help
 from nuwrap.engines.kaniko_flags import FLAGS, REFUSED
-from nuwrap.engines.kaniko_room import Room
+from nuwrap.engines.kaniko_room import Room, without_labels
 from nuwrap.errors import BuildError, UsageError
 from nuwrap.spec.build import BuildSettings, RegistryAccess
 
@@ -65,6 +65,24 @@ def test_without_a_push_nothing_goes_to_a_registry(tmp_path: Path) -> None:
     assert {"--no-push=true", "--no-push-cache=true", "--cache=true", "--tar-path=/kaniko/nuwrap/image.tar"} <= set(
         argv
     )
+
+
+def test_what_is_copied_is_kept_too_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    settings = BuildSettings(cache_repo="registry.example/cache")
+    assert "--cache-copy-layers=true" in arguments(tmp_path, settings=settings)
+    other = replace(settings, kaniko_flags=("--cache-copy-layers=false",))
+    assert arguments(tmp_path, settings=other)[-1] == "--cache-copy-layers=false"  # of two the last counts
+
+
+def test_labels_are_in_the_command_line_and_in_no_line_that_kaniko_would_carry_out_twice(tmp_path: Path) -> None:
+    made = order(tmp_path)
+    labels = {"one": '{"a": "b"}', "two.x": "é = $HOME"}
+    made = replace(made, plan=replace(made.plan, labels=labels))
+    argv = build_arguments(made, ROOM, executor()).argv
+    assert [one for one in argv if one.startswith("--label")] == ['--label=one={"a": "b"}', "--label=two.x=é = $HOME"]
+    dockerfile = b'FROM x\nLABEL one="{\\"a\\": \\"b\\"}"\nRUN echo LABEL one=\nLABEL two.x="y"\nLABEL three="z"\n'
+    assert without_labels(dockerfile, labels) == b'FROM x\nRUN echo LABEL one=\nLABEL three="z"\n'
+    assert without_labels(dockerfile, {}) == dockerfile
 
 
 def test_a_build_without_the_cache_names_no_cache(tmp_path: Path) -> None:

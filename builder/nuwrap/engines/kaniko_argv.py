@@ -97,6 +97,7 @@ def _wanted(order: Order, room: Room, *, archive: bool) -> Iterator[tuple[str, s
     yield "context", f"dir://{room.context}"
     yield "dockerfile", room.dockerfile
     yield from (("build-arg", name) for name in order.plan.build_args)
+    yield from (("label", f"{name}={value}") for name, value in order.plan.labels.items())
     yield from (("secret", f"id={name},src={room.secret(name)}") for name in order.plan.secrets)
     yield from _outputs(order, room, archive=archive)
     yield from _cache(order)
@@ -121,6 +122,7 @@ def _cache(order: Order) -> Iterator[tuple[str, str | None]]:
     if order.has_cache and order.settings.cache_repo:
         yield "cache", "true"
         yield "cache-repo", order.settings.cache_repo
+        yield "cache-copy-layers", "true"  # else what is copied has another digest each time, and is pushed again
         if not order.push:  # --no-push alone pushes layers to the cache
             yield "no-push-cache", "true"
 

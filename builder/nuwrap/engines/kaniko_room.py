@@ -89,7 +89,7 @@ class RoomFile:
 
 def list_files(order: Order, room: Room, credentials: Mapping[str, Credentials]) -> Iterator[RoomFile]:
     """Give all that the executor is to find. Raises BuildError for a file that cannot be read."""
-    yield RoomFile(room.dockerfile, _read(order.dockerfile, "the Dockerfile"))
+    yield RoomFile(room.dockerfile, without_labels(_read(order.dockerfile, "the Dockerfile"), order.plan.labels))
     yield RoomFile(room.context, copied_from=order.context)
     yield RoomFile(f"{room.docker}/config.json", docker_config(credentials), is_private=True)
     for name in order.plan.secrets:
@@ -103,6 +103,16 @@ def list_files(order: Order, room: Room, credentials: Mapping[str, Credentials])
         for kind, path in zip(("client", "key"), pair, strict=True):
             content = _read(path, f"the {kind} certificate of {registry}")
             yield RoomFile(room.certificate(number, kind), content, is_private=True)
+
+
+def without_labels(dockerfile: bytes, labels: Mapping[str, str]) -> bytes:
+    """Return the Dockerfile without the lines of these labels, which the command line has.
+
+    With a cache kaniko carries a LABEL out twice, and takes quotes out of its value the second time too
+    (pkg/commands/label.go of v1.28.3; Google's 1.24.0 always).
+    """
+    starts = tuple(f"LABEL {name}=".encode() for name in labels)
+    return b"\n".join(line for line in dockerfile.split(b"\n") if not (starts and line.startswith(starts)))
 
 
 def read_credentials(order: Order) -> dict[str, Credentials]:

@@ -47,7 +47,7 @@ def install_into_base(order: Order) -> list[str]:
 
 def _settings(order: Order) -> dict[str, str]:
     """Return variables for an interpreter that belongs to a system (PEP 668), as root, in a layer of an image."""
-    own = order.environ.get("UV_CACHE_DIR", "").startswith(order.work + os.sep)
+    own = order.environ.get("UV_CACHE_DIR", "").startswith(os.path.dirname(order.work) + os.sep)
     return {
         "PIP_BREAK_SYSTEM_PACKAGES": "1",
         "PIP_ROOT_USER_ACTION": "ignore",

@@ -45,7 +45,7 @@ def complete(folder: Path, *words: str) -> list[str]:
         (["nuwrap", "sch"], ["schema"]),
         (["nuwrap", "schema", ""], ["function", "run", "launch", "result"]),
         (["nuwrap", "secret", "s"], ["set"]),
-        (["nuwrap", "plan", "function.yaml", "--action", ""], ["job", "serve"]),
+        (["nuwrap", "plan", "function.yaml", "--action", ""], ["job", "serve", "build"]),
         (["nuwrap", "plan", "--ref"], ["--refresh"]),
         (["nuwrap", "completion", "bash", "--a"], []),
     ],

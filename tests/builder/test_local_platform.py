@@ -15,7 +15,7 @@ from command_line import Nuwrap, clean_environment, nuwrap_argv, write_function
 
 from nuwrap.errors import PlatformError
 from nuwrap.platforms.interpreters import SUPPORTED, find_interpreter
-from nuwrap.platforms.local import _secrets
+from nuwrap.platforms.local import secret_files
 
 
 def run_folder(base: Path) -> Path:
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_no_empty_file(tmp_path: Path) -> None:
 def test_secrets_lie_in_memory_where_there_is_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "memory"))
-    with _secrets(str(tmp_path), {"A": "value"}) as folder:
+    with secret_files(str(tmp_path), {"A": "value"}) as folder:
         assert Path(folder).parent == tmp_path / "memory"
         assert Path(folder).stat().st_mode & 0o777 == 0o700
         assert Path(folder, "A").read_text() == "value"

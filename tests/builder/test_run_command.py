@@ -21,7 +21,7 @@ from nuwrap_runtime.result import Failure, Result
 
 def test_version_and_help_answer(run_nuwrap: Nuwrap) -> None:
     assert run_nuwrap("--version").stdout == f"nuwrap {__version__}\n"
-    assert "as a job or as a service" in run_nuwrap("--help").stdout
+    assert "as a job, as a service or as an image" in run_nuwrap("--help").stdout
     assert "Run a function once, as a job." in run_nuwrap("--help").stdout
     shown = run_nuwrap("run", "--help").stdout
     assert "--init-param NAME=VALUE" in shown

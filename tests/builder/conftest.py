@@ -15,7 +15,7 @@ from command_line import Nuwrap, clean_environment, nuwrap_argv
 from lab import engine_environ, image_name, own_image, python_image, registry  # noqa: F401 - fixtures
 
 import nuwrap
-from nuwrap.platforms import PLATFORMS, Job, Placed, Screen, local
+from nuwrap.platforms import PLATFORMS, Job, Placed, Screen, run_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,7 +55,7 @@ class Ending:
 
     def place(self, job: Job, **_: Any) -> Placed:
         self.jobs.append(job)
-        return Placed(local.make_run_folder(job.base, job.launch.run), job.folder, {})
+        return Placed(run_folder.make_run_folder(job.base, job.launch.run), job.folder, {})
 
     def attend(self, _placed: Placed, _action: str, *, screen: Screen, **_: Any) -> int:
         self.screens.append(screen)

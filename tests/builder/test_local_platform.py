@@ -187,8 +187,8 @@ def test_a_host_that_breaks_leaves_no_exit_code_of_a_handler(run_nuwrap: Nuwrap,
 
 def test_a_full_disk_leaves_no_empty_file(tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from nuwrap.platforms.local import _write_private\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); _write_private('launch.json', 'x' * 100)"
+        "import resource, sys; from nuwrap.platforms.run_folder import write_private\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); write_private('launch.json', 'x' * 100)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "PlatformError: cannot write 'launch.json': File too large" in done.stderr

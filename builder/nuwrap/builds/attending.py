@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from nuwrap.command import Command, stream
 from nuwrap.platforms import Placed, Screen
-from nuwrap.platforms.local import RESULT, open_log, secret_files
+from nuwrap.platforms.local import secret_files
+from nuwrap.platforms.run_folder import RESULT, open_log
 
 START = "import sys; from nuwrap.builds.carry_out import main; sys.exit(main(sys.argv[1]))"
 

@@ -13,7 +13,7 @@ from typing import IO
 
 from nuwrap.errors import PlatformError
 from nuwrap.host import ask_host
-from nuwrap.platforms.local import LAUNCH, decided_variables, write_private
+from nuwrap.platforms.run_folder import LAUNCH, decided_variables, write_private
 from nuwrap.spec.build import SourceFacts
 from nuwrap_runtime.launch import Launch
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nuwrap.builds.document import BuildDocument
 from nuwrap.errors import NuwrapError
-from nuwrap.platforms.local import RESULT, write_private
+from nuwrap.platforms.run_folder import RESULT, write_private
 from nuwrap.spec.build import Built
 from nuwrap_runtime.result import COMPLETED, ERROR, STOPPED, Failure, Result
 

@@ -8,7 +8,7 @@ import tempfile
 
 from nuwrap.cli.terminal import STDERR
 from nuwrap.host import Answer, ask_host
-from nuwrap.platforms.local import decided_variables
+from nuwrap.platforms.run_folder import decided_variables
 from nuwrap_runtime.launch import Launch
 
 

@@ -17,31 +17,14 @@ from nuwrap.platforms import Job, Placed, Screen, processor
 from nuwrap.platforms.interpreters import choose_interpreter
 from nuwrap.platforms.run_folder import (
     LAUNCH,
-    LOG,
     RESULT,
     decided_variables,
-    make_folder,
     make_run_folder,
     open_log,
     write_private,
 )
 from nuwrap_runtime import errors as runtime_errors
 from nuwrap_runtime.launch import parse_launch
-
-__all__ = [
-    "LAUNCH",
-    "LOG",
-    "RESULT",
-    "attend",
-    "decided_variables",
-    "host_argv",
-    "make_folder",
-    "make_run_folder",
-    "open_log",
-    "place",
-    "secret_files",
-    "write_private",
-]
 
 SECRETS = "secrets"
 LOOPBACK = "127.0.0.1"

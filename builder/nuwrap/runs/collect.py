@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nuwrap.errors import ResultError
-from nuwrap.platforms.local import LAUNCH
+from nuwrap.platforms.run_folder import LAUNCH
 from nuwrap.store import BUILT_IMAGE, COMPLETED, ERROR, PRODUCES, STOPPED, EntityRecord, LineageRecord, RunRecord, Store
 from nuwrap.store.results import FILE_NAME, read_result
 from nuwrap_runtime import errors as runtime_errors

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from nuwrap.builds import preparing
 from nuwrap.errors import UsageError
 from nuwrap.platforms import Placed as PlacedHere
-from nuwrap.platforms.local import make_run_folder
+from nuwrap.platforms.run_folder import make_run_folder
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved
 from nuwrap.runs.order import Order, Placed, base_folder, choose_platform, read_secrets, to_build, write_down

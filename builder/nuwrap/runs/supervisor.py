@@ -19,7 +19,7 @@ from nuwrap.command import Command, hide_environment, start_detached
 from nuwrap.errors import NotFound, NuwrapError
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms import Screen, get_platform
-from nuwrap.platforms.local import LOG
+from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
 from nuwrap.store import ERROR, RUNNING, STOPPED, RunRecord, Store, open_store
 from nuwrap.store.secrets import Secrets

@@ -15,7 +15,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from nuwrap.errors import PlatformError
-from nuwrap.platforms.local import LOG
+from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
 

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from nuwrap.errors import PlatformError, UsageError
-from nuwrap.platforms.local import make_folder
+from nuwrap.platforms.run_folder import make_folder
 from nuwrap.sdk import context
 from nuwrap.sdk.transfer import copy
 from nuwrap.store import EntityRecord

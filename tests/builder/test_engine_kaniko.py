@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -322,6 +323,59 @@ def test_what_is_copied_and_said_of_an_image_is_the_same_when_it_is_built_again(
     assert len(first) == len(second)
     changed = [(one, other) for one, other in zip(first, second, strict=True) if one != other]
     assert len(changed) == 1
+
+
+def tree(image: str, folder: Path) -> dict[str, tuple[object, ...]]:
+    """Return all files of an image: kind, mode, owner, and where they point or what they hold."""
+    container = docker("create", image, "none").strip()
+    docker("export", "--output", str(folder / "tree.tar"), container)
+    docker("rm", container)
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(folder / "tree.tar") as archive:
+        for one in archive:
+            reader = archive.extractfile(one) if one.isreg() or one.islnk() else None
+            content = hashlib.sha256(reader.read()).hexdigest() if reader else ""
+            kind = tarfile.REGTYPE if one.islnk() else one.type
+            found[one.name] = (kind, one.mode, one.uid, one.gid, one.linkname if one.issym() else "", content)
+    # What Docker gives each container.
+    return {
+        name: one for name, one in found.items() if not name.startswith(("dev", "etc/host", "etc/resolv", ".docker"))
+    }
+
+
+def test_kaniko_and_docker_make_the_same_files(
+    settings: BuildSettings,
+    image_name: str,
+    python_image: Reference,
+    engine_environ: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    lines = [
+        f"FROM {python_image('3.11')}",
+        "COPY code /a/b/c",
+        "COPY --chown=8877:999 code /d/e/f",
+        "RUN mkdir -p /w && chown 8877:999 /w && chmod 2775 /w",
+        "RUN echo x > /w/x && chmod 4755 /w/x && ln /w/x /w/y && ln -s x /w/z",
+        "RUN rm -rf /usr/share/doc; rm /etc/adduser.conf",
+        "USER 8877:999",
+        "RUN id > /w/id; pwd > /w/pwd; umask > /w/umask",
+        "WORKDIR /deep/er",
+        "COPY code /copied",
+        'ENV A="1 2" B=$A',
+        "USER 0:0",
+        "RUN env | sort > /w/environ; pwd > /w/pwd2",
+        "WORKDIR rel",
+    ]
+    made = []
+    for engine in ("docker", "kaniko"):
+        files = {"code/main.py": "x\n", "code/sub/y.txt": "y", "code/.hidden": ""}
+        names = [f"{image_name}-{engine}:1"]
+        one = make_order(tmp_path, lines, destinations=names, environ=engine_environ, settings=settings, files=files)
+        made.append(tree(build(engine, one)[0].image_id, tmp_path))
+    mine, theirs = made
+    assert {"a/b/c/sub/y.txt", "w/x", "w/y", "w/z", "deep/er/rel"} <= set(theirs)
+    different = [name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name)]
+    assert {name: (mine.get(name), theirs.get(name)) for name in different} == {}
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from nuwrap.spec.function import Function, make_function
 from nuwrap.spec.run_values import RunValues, make_run_values
 
 GOLDEN = Path(__file__).parent / "golden"
-OURS = {LABEL_API: "nuwrap/v1", LABEL_RUNTIME: "0.1.0", LABEL_FEATURES: "exec,fetch,install,job,serve"}
+OURS = {LABEL_API: "nuwrap/v1", LABEL_RUNTIME: "0.1.0", LABEL_FEATURES: "compile,exec,fetch,install,job,serve"}
 
 
 def sha(digit: str) -> str:

@@ -264,7 +264,7 @@ def test_all_faults_are_told_at_once() -> None:
     assert [line.split(":")[0].strip() for line in told[1:]] == [
         "base_image", "instructions[0]", "requirements[0]", "envs[0]",
     ]  # fmt: skip
-    assert "did you mean 'python:3'?" in told[1]
+    assert "write 'python'" in told[1]
 
 
 def test_a_file_outside_the_code_is_refused() -> None:

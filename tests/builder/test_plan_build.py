@@ -400,7 +400,7 @@ def test_a_runtime_that_reads_other_documents_is_refused() -> None:
 def test_a_runtime_that_cannot_install_is_refused_where_there_is_something_to_install() -> None:
     old = facts(runtime=replace(RUNTIME, labels={**OURS, LABEL_FEATURES: "fetch,job,serve"}))
     (line,) = told({"requirements": ["numpy"]}, known=old)
-    assert "cannot install, which this build needs; it can fetch,job,serve; run make build-images" in line
+    assert "cannot compile and install, which this build needs; it can fetch,job,serve; run make build-images" in line
     assert plan(known=old).tag
 
 

@@ -31,9 +31,9 @@ from nuwrap.registry.credentials import Credentials
 from nuwrap.registry.endpoints import Endpoint, own_endpoint
 from nuwrap.registry.images import read_image, tag_digest
 from nuwrap.registry.permission import check_push
-from nuwrap.registry.reference import parse_reference
 from nuwrap.registry.tokens import authorize
 from nuwrap.spec.build import RegistryAccess
+from nuwrap.spec.reference import parse_reference
 
 ANYONE = RegistryAccess()
 

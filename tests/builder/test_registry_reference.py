@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nuwrap.errors import SpecError
-from nuwrap.registry.reference import Reference, parse_reference
+from nuwrap.spec.reference import Reference, parse_reference
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 

@@ -13,7 +13,7 @@ from nuwrap.engines import Order
 from nuwrap.engines.kaniko_flags import FLAGS, SETTING, check_flags, warn_of
 from nuwrap.engines.kaniko_room import Room, bare, substitutes
 from nuwrap.errors import BuildError
-from nuwrap.registry.reference import HUB
+from nuwrap.spec.reference import HUB
 
 # The tag alone: which digest it has could not be asked where this was written.
 DEFAULT_IMAGE: Final = "ghcr.io/osscontainertools/kaniko:v1.28.3"

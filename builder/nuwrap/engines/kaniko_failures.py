@@ -9,8 +9,8 @@ from nuwrap.engines import Order, failures
 from nuwrap.engines.kaniko_log import Log
 from nuwrap.engines.kaniko_place import Ended, Watch
 from nuwrap.errors import BuildError
-from nuwrap.registry.reference import parse_reference
 from nuwrap.spec.build import Step
+from nuwrap.spec.reference import parse_reference
 
 KILLED_CODE: Final = 137
 _PUSH: Final = ("error checking push permissions: ", "error pushing image: ")

@@ -16,8 +16,8 @@ from typing import Final
 from nuwrap.engines import Order
 from nuwrap.errors import BuildError
 from nuwrap.registry.credentials import HUB_KEY, Credentials, find_credentials
-from nuwrap.registry.reference import HUB, parse_reference
 from nuwrap.spec.build import RegistryAccess
+from nuwrap.spec.reference import HUB, parse_reference
 
 KANIKO: Final = "/kaniko"
 _FROM: Final = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|^COPY\s.*--from=(\S+)", re.MULTILINE)

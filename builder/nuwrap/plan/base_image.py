@@ -120,7 +120,8 @@ def _tree_faults(facts: BuildFacts) -> Iterator[str]:
 def _feature_faults(function: Function, facts: BuildFacts) -> Iterator[str]:
     tree = facts.runtime or facts.base
     told = tree.labels.get(LABEL_FEATURES, "")
-    missing = {"job", *(["install"] if function.requirements else [])} - {*told.split(",")}
+    needed = {"job", *(["install"] if function.requirements else []), *(["compile"] if facts.runtime else [])}
+    missing = needed - {*told.split(",")}
     if told and missing:
         yield (
             f"base_image: {TREE} of {show(tree.reference)} ({_version(tree)}) cannot {' and '.join(sorted(missing))}, "

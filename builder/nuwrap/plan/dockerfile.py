@@ -31,9 +31,7 @@ LINE_BYTES: Final = 65_535
 PYTHON_PLACE: Final = "/opt/python"
 _CARRIED_OUT = ("COPY ", "FROM ", "RUN ", "WORKDIR ")
 # Bytecode is believed without a look at its source, and made once: a user without rights cannot, at each start.
-_COMPILE = (
-    f"cd {TREE} && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi"
-)
+_COMPILE = f'["{TREE}/bin/nuwrap-host", "compile"]'  # bytecode of the base's standard library and of our tree
 _CONSTANT: Mapping[str, Any] = {
     "places": {"tree": TREE, "code": CODE, "records": RECORDS},
     "writable": "/work /cache /tmp",

@@ -1,29 +1,22 @@
-"""Names of images: the grammar of distribution/reference (`regexp.go`), and the name that a built image gets."""
+"""Which images may be built on, and the name that a built image gets."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Final
 
 from nuwrap.errors import SpecError
 from nuwrap.spec.build import BuildSettings
 from nuwrap.spec.function import Function
+from nuwrap.spec.reference import parse_reference
 from nuwrap_runtime.schema import show
 
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(rf"(?P<name>{_NAME})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?")
 _REGISTRY = re.compile(rf"{_HOST}(?:/{_PART})*")
-_HUBS = ("docker.io", "index.docker.io")
-FORM: Final = "a container image, as 'python:3.11-slim' or 'registry:5000/team/name@sha256:...'"
-NAME_CHARACTERS: Final = 255
 _PLAIN = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"  # of the grammar, what every registry takes
 _LIKE_OURS = re.compile(r"-[0-9a-f]{8}$")
 _KEPT_CHARACTERS = 100
@@ -31,12 +24,11 @@ _KEPT_CHARACTERS = 100
 
 def reference_fault(text: str) -> str:
     """Return why the text names no image, "" when it does."""
-    found = _REFERENCE.fullmatch(text)
-    if found and len(found["name"]) <= NAME_CHARACTERS:
-        return ""
-    lower = text.lower()
-    near = f"; did you mean {lower!r}?" if not found and _REFERENCE.fullmatch(lower) else ""
-    return f"{show(text)} names no image; allowed: {FORM}{near}"
+    try:
+        parse_reference(text)
+    except SpecError as exc:
+        return str(exc)
+    return ""
 
 
 def repository(reference: str) -> str:
@@ -44,10 +36,7 @@ def repository(reference: str) -> str:
 
     Raises SpecError for what names no image.
     """
-    found = _REFERENCE.fullmatch(reference)
-    if not found:
-        raise SpecError(reference_fault(reference))
-    return found["name"]
+    return replace(parse_reference(reference), tag="", digest="").familiar
 
 
 def name_faults(function: Function, settings: BuildSettings) -> list[str]:
@@ -97,11 +86,6 @@ def allowed_fault(reference: str, patterns: Sequence[str]) -> str:
 
 def _spellings(reference: str) -> list[str]:
     """Return the ways in which the same image may be written: Docker Hub's with and without its name, `:latest`."""
-    found = _REFERENCE.fullmatch(reference)
-    named = reference if not found or found["tag"] or found["digest"] else f"{reference}:latest"
-    first, slash, _ = named.partition("/")
-    is_elsewhere = slash and (first == "localhost" or re.search(r"[.:A-Z]", first)) and first not in _HUBS
-    if is_elsewhere:
-        return [reference, named]
-    short = re.sub(rf"^(?:{'|'.join(map(re.escape, _HUBS))})/", "", named).removeprefix("library/")
-    return [reference, short, f"docker.io/{short if '/' in short else f'library/{short}'}"]
+    parsed = parse_reference(reference)
+    named = parsed if parsed.tag or parsed.digest else replace(parsed, tag="latest")
+    return [reference, str(named), named.familiar]

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from nuwrap.command import Command, Completed, run
 from nuwrap.errors import PlatformError
-from nuwrap.registry.reference import HUB
 from nuwrap.spec.build import RegistryAccess
+from nuwrap.spec.reference import HUB
 from nuwrap_runtime.schema import did_you_mean, show
 
 HUB_KEY: Final = "https://index.docker.io/v1/"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from nuwrap.registry.reference import HUB, Reference
 from nuwrap.spec.build import RegistryAccess
+from nuwrap.spec.reference import HUB, Reference
 
 HUB_HOST: Final = f"registry-1.{HUB}"
 _HUB_NAMES: Final = (HUB, f"index.{HUB}", HUB_HOST)

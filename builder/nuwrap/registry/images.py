@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 from nuwrap.errors import RegistryError
 from nuwrap.registry.endpoints import Endpoint, find_endpoints
 from nuwrap.registry.looking import look
-from nuwrap.registry.reference import Reference, check_digest, parse_reference
 from nuwrap.registry.repository import Manifest, Repository
 from nuwrap.spec.build import ImageFacts, Layer, RegistryAccess
+from nuwrap.spec.reference import Reference, check_digest, parse_reference
 
 CONFIG_BYTES: Final = 8 * 1024 * 1024
 MACHINES: Final = {

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from nuwrap.errors import RegistryError
 from nuwrap.registry.endpoints import own_endpoint
-from nuwrap.registry.reference import parse_reference
 from nuwrap.registry.repository import Repository
 from nuwrap.spec.build import RegistryAccess
+from nuwrap.spec.reference import parse_reference
 
 
 def check_push(reference: str, access: RegistryAccess, environ: Mapping[str, str]) -> None:

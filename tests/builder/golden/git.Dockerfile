@@ -10,7 +10,7 @@ COPY records /opt/nuwrap-image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
 LABEL dev.nuwrap.content="sha256:469c925393e193db4fcaaa95f0f0f2a3951affbe18150eb0c38d7826217c2217"
-LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.features="compile,exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"a3b9ecfec77a\",\"code\":\"aa90c9d8efc4 2\",\"revision\":\"1234abc\",\"function\":\"6fbc70af5ba0\",\"file:pkg/__init__.py\":\"111111111111\",\"file:run.sh\":\"222222222222\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"

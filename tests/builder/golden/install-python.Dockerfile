@@ -10,7 +10,7 @@ ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
 RUN /opt/nuwrap/bin/uv python install --no-config --no-cache --no-bin --install-dir /opt/python 3.11 && ln -s /opt/python/cpython-3.11.* /opt/python/current
 ENV PATH="/opt/python/current/bin:$PATH"
 # bytecode
-RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
+RUN ["/opt/nuwrap/bin/nuwrap-host", "compile"]
 # instruction 1
 RUN python3 --version
 # code
@@ -21,8 +21,8 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:1c01320c46b3cdf8d40b4b280e2a75e7705e1231a37de91767e157d8f950d862"
-LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.content="sha256:a5b4d3168ee68f192f7c891b07251684bc94a94b22e756e8e7a465e414ed8082"
+LABEL dev.nuwrap.features="compile,exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11, installed\",\"layout\":\"bde943dbcc77\",\"instruction 1\":\"3e70c5d2cf23\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"

@@ -7,7 +7,7 @@ COPY --from=host:5000/nuwrap/runtime@sha256:cccccccccccccccccccccccccccccccccccc
 RUN mkdir -p /work /cache /tmp && chmod 1777 /work /cache /tmp
 ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
 # bytecode
-RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
+RUN ["/opt/nuwrap/bin/nuwrap-host", "compile"]
 # instruction 1
 RUN useradd other
 # instruction 2
@@ -22,8 +22,8 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:7e95f8f6869f83a61d8010dd74d773a4ac31d10d6afdc4d8a1b15e2513eefc75"
-LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.content="sha256:e9740298e71050147615db82b5e218342aa13e0b8754cb85ddb28f2177175eac"
+LABEL dev.nuwrap.features="compile,exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"bde943dbcc77\",\"instruction 1\":\"157a26809247\",\"instruction 2\":\"6ec36003f646\",\"instruction 3\":\"8ff396b8bf10\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"

@@ -10,7 +10,7 @@ COPY records /opt/nuwrap-image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
 LABEL dev.nuwrap.content="sha256:d3f9414123dd85a14e561fffc91be9c7a6ba8acf55262b88205b24fa73f3eec1"
-LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.features="compile,exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"a3b9ecfec77a\",\"code\":\"520bebaa457c 201\",\"revision\":\"sha256:5555555555555555555555555555555555555555555555555555555555555555\",\"function\":\"a953b6fb0b85\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"

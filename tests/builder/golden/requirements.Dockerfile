@@ -13,7 +13,7 @@ COPY records /opt/nuwrap-image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
 LABEL dev.nuwrap.content="sha256:b6a9c3537894e193fd76389c67e553bd5fc77703595474ef4de09363104c28d4"
-LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.features="compile,exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"python\":\"3.11\",\"layout\":\"a3b9ecfec77a\",\"requirement:scikit-learn\":\"1\",\"requirement:pandas>1,<3\":\"1\",\"requirement:attrs\":\"1\",\"requirements\":\"16fd6842b203\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"

@@ -9,7 +9,7 @@ ENV NUWRAP_WORK="/work" NUWRAP_CACHE="/cache" USER="nuwrap"
 # python
 RUN command -v python3 >/dev/null || { echo 'the base image has no python3 on its PATH, the function asks for Python 3.11' >&2; exit 1; }; python3 -c "import sys; v = '%d.%d' % sys.version_info[:2]; sys.exit('the base image has Python ' + v + ', the function asks for 3.11' if v != '3.11' else 0)"
 # bytecode
-RUN cd /opt/nuwrap && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash worker host sdk abi
+RUN ["/opt/nuwrap/bin/nuwrap-host", "compile"]
 # code
 WORKDIR /opt/function
 COPY code /opt/function
@@ -18,8 +18,8 @@ COPY records /opt/nuwrap-image
 # image
 ENV NUWRAP_LAUNCH="@/opt/nuwrap-image/launch.json"
 LABEL dev.nuwrap.api="nuwrap/v1"
-LABEL dev.nuwrap.content="sha256:c86a925b9bd334fc43aa03016474bfad001c69c5784cc05929c3eddc146dd9ea"
-LABEL dev.nuwrap.features="exec,fetch,install,job,serve"
+LABEL dev.nuwrap.content="sha256:88ea8605fd559f808104fd651a8134bcb4e0bd4eebb27a201b9a22f5cc1e042f"
+LABEL dev.nuwrap.features="compile,exec,fetch,install,job,serve"
 LABEL dev.nuwrap.inputs="{\"base\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"runtime\":\"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\",\"python\":\"3.11\",\"layout\":\"bde943dbcc77\",\"code\":\"5c1ea12b30fe 1\",\"revision\":\"sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"function\":\"a953b6fb0b85\",\"file:fn.py\":\"dddddddddddd\"}"
 LABEL dev.nuwrap.python="3.11"
 LABEL dev.nuwrap.runtime="0.1.0"

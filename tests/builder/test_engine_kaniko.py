@@ -219,6 +219,24 @@ def test_an_image_that_is_no_executor_is_said_so(
         build("kaniko", order(tmp_path, environ=engine_environ, settings=BuildSettings(kaniko_image=image)))
 
 
+def test_what_kaniko_leaves_out_of_the_image_is_told(
+    settings: BuildSettings,
+    registry: str,
+    image_name: str,
+    python_image: Reference,
+    engine_environ: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    run = "RUN mkdir -p /opt/kaniko /srv/var/run /kaniko2; echo x > /kaniko/x"
+    lines = [f"FROM {python_image('3.11')}", run, "RUN ls /kaniko2"]
+    name = f"{registry}/{image_name}:1"
+    made = make_order(tmp_path, lines, destinations=[name], environ=engine_environ, settings=settings)
+    built, events = build("kaniko", made)
+    told = [one.text for one in events if one.kind == "note" and "leaves out" in one.text]
+    assert told == ["step 2 names /kaniko, which kaniko leaves out of the image"]
+    assert docker("run", "--rm", built.image_id, "sh", "-c", "ls -d /opt/kaniko /kaniko*") == "/kaniko2\n/opt/kaniko\n"
+
+
 def containers(name: str) -> str:
     """Return the containers, of whatever state, that build this image."""
     return docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"label={LABEL}={name}")

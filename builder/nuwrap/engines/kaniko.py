@@ -6,6 +6,7 @@ Facts of the executor: osscontainertools/kaniko v1.28.3; Google's 1.24 and chain
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -27,6 +28,7 @@ from nuwrap.errors import BuildError, PlatformError, UsageError
 from nuwrap.spec.build import BuildSettings, Built, Event, ImageFacts
 
 QUESTIONS: Final = ("--help", "version")
+_LEFT_OUT: Final = re.compile(r"(?<![\w./-])(?:/kaniko|/var/run)(?![\w.-])")
 HAS_SECRETS: Final = True  # the maintained fork; another executor is told from it by its flags, before the build
 
 
@@ -104,7 +106,7 @@ def _build(
     keeps = not (order.push or order.tar_path or order.oci_path)
     executor = read_help(*(_answer(place.ask(question)) for question in QUESTIONS))
     arguments = build_arguments(order, place.room, executor, archive=keeps or bool(order.tar_path))
-    for text in (f"{executor} in {place.name}", *arguments.notes):
+    for text in (f"{executor} in {place.name}", *arguments.notes, *_note_left_out(order)):
         report(Event("note", text))
     place.fill(files)
     log = Log(order.plan.steps, order.destinations, report)
@@ -114,6 +116,13 @@ def _build(
     if ended.code:
         raise find_failure(ended, log, order, watch)
     return _take_out(order, place, executor, keeps=keeps)
+
+
+def _note_left_out(order: Order) -> list[str]:
+    """Say which steps name a folder that kaniko leaves out of every image (its README, "Known Issues")."""
+    steps = enumerate(order.plan.steps, 1)
+    named = [(number, found[0]) for number, step in steps for found in [_LEFT_OUT.search(step.text)] if found]
+    return [f"step {number} names {place}, which kaniko leaves out of the image" for number, place in named]
 
 
 def _take_out(order: Order, place: Place, executor: Executor, *, keeps: bool) -> Built:

@@ -126,6 +126,19 @@ def test_a_pushed_image_is_named_by_digest(dh: Any, function: Any, registry: str
     assert (again.result("image"), again.result("reused")) == (pushed.result("image"), True)
 
 
+def test_an_image_gets_further_names_and_is_written_to_files(dh: Any, function: Any, image_name: str) -> None:
+    run = built(function.run("build", destinations=[f"{image_name}:latest"], tar_path="image.tar", oci_path="layout"))
+    ids = {
+        docker("image", "inspect", "--format", "{{.Id}}", one) for one in (run.result("image"), f"{image_name}:latest")
+    }
+    assert len(ids) == 1
+    docker("image", "rm", "--force", f"{image_name}:latest", run.result("image"))
+    assert f"{image_name}:" in docker("load", "--input", "image.tar")
+    assert json.loads(Path("layout/oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    with pytest.raises(SpecError, match=r"destinations\[0\]: .* names no image"):
+        function.run("build", destinations=["Not/An image"])
+
+
 def test_the_command_prints_the_images_name(
     run_nuwrap: Nuwrap, tmp_path: Path, own_image: str, image_name: str
 ) -> None:

@@ -21,7 +21,8 @@ CONTEXT, DOCKERFILE = "context", "Dockerfile"
 @dataclass(frozen=True)
 class BuildDocument:
     """A build of a run. `revision` and `code_src` tell of the source, `python` is the minor version, `secrets` are the
-    names of all that the run was given: none of their values may be in the image.
+    names of all that the run was given: none of their values may be in the image. `destinations` are names beside the
+    plan's.
     """
 
     project: str
@@ -32,6 +33,9 @@ class BuildDocument:
     plan: BuildPlan
     settings: BuildSettings
     push: bool = False
+    destinations: Sequence[str] = ()
+    tar_path: str = ""
+    oci_path: str = ""
     has_cache: bool = True
     timeout_s: float | None = None
     code_src: str = ""

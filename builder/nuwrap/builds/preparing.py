@@ -97,13 +97,14 @@ def place(asked: Asked, folder: str) -> Prepared:
     for note in prepared.plan.notes:
         asked.say(note)
     document = _document(asked, prepared)
-    built = None if asked.values.rebuild else find_built(prepared, asked.environ)
+    is_wanted_elsewhere = document.destinations or document.tar_path or document.oci_path
+    built = None if asked.values.rebuild or is_wanted_elsewhere else find_built(prepared, asked.environ)
     write_document(folder, document)
     if built:
         write_reused(folder, document, built)
     else:
-        if prepared.push:
-            check_push(prepared.plan.reference, prepared.settings.access, asked.environ)
+        for name in (prepared.plan.reference, *document.destinations) if prepared.push else ():
+            check_push(name, prepared.settings.access, asked.environ)
         _write_context(asked, prepared, folder)
     shutil.rmtree(os.path.join(folder, FOLDER), ignore_errors=True)
     return prepared
@@ -122,6 +123,10 @@ def _fetch(asked: Asked, work: str) -> SourceFacts:
     return fetch_source(Fetch(launch, asked.start, work, asked.environ, asked.err))
 
 
+def _absolute(path: str | None) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if path else ""
+
+
 def _document(asked: Asked, prepared: Prepared) -> BuildDocument:
     function, source = asked.function, prepared.facts.source
     return BuildDocument(
@@ -133,6 +138,9 @@ def _document(asked: Asked, prepared: Prepared) -> BuildDocument:
         plan=replace(prepared.plan, files=()),
         settings=prepared.settings,
         push=prepared.push,
+        destinations=asked.values.destinations,
+        tar_path=_absolute(asked.values.tar_path),
+        oci_path=_absolute(asked.values.oci_path),
         has_cache=not asked.values.rebuild,
         timeout_s=asked.values.timeout_s,
         code_src=source.address,

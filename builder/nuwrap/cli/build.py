@@ -29,6 +29,9 @@ class BuildOptions(Options):
     engine: str | None = None
     instructions: Sequence[str] = ()
     persistent: Sequence[str] = ()
+    destinations: Sequence[str] = ()
+    tar_path: str | None = None
+    oci_path: str | None = None
     rebuild: bool = False
     verbose: bool = False
 
@@ -51,6 +54,9 @@ def _fields(options: BuildOptions) -> dict[str, Any]:
     return {
         "push": options.push,
         "engine": options.engine,
+        "destinations": list(options.destinations) or None,
+        "tar_path": options.tar_path,
+        "oci_path": options.oci_path,
         "instructions": list(options.instructions) or None,
         "envs": envs or None,
         "rebuild": options.rebuild or None,

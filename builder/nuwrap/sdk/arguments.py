@@ -77,4 +77,7 @@ class RunFields(TypedDict, total=False):
     refresh_code: bool
     engine: Literal["auto", "docker", "kaniko"]
     push: bool
+    destinations: Sequence[str]
+    tar_path: str | PathLike[str]
+    oci_path: str | PathLike[str]
     rebuild: bool

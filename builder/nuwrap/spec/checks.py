@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from nuwrap.errors import SpecError
 from nuwrap.spec.model import Many, quote
+from nuwrap.spec.reference import parse_reference
 from nuwrap.spec.shapes import LABEL_KEY, LABEL_VALUE, Env
 from nuwrap_runtime.launch import FIELDS, IDENTIFIER, SECRET_NAME, SERVE_FIELDS, STORE_KEY
 from nuwrap_runtime.schema import is_text, value_faults
@@ -99,6 +101,14 @@ def _check_instruction(value: str) -> str:
     return value
 
 
+def _check_image(value: str) -> str:
+    try:
+        parse_reference(value)
+    except SpecError as exc:
+        raise ValueError(str(exc)) from exc
+    return value
+
+
 def _as_path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
@@ -116,4 +126,5 @@ SecretNames = Annotated[
 ]
 Envs = Annotated[Many[Env], BeforeValidator(_refuse_mapping)]
 Instruction = Annotated[str, AfterValidator(_check_instruction)]
+ImageName = Annotated[str, AfterValidator(_check_image)]
 Uid = Annotated[int, Field(ge=1, le=2**31 - 1)]

@@ -12,6 +12,7 @@ from nuwrap.spec.checks import (
     LAUNCH,
     Argument,
     Envs,
+    ImageName,
     Input,
     Instruction,
     Json,
@@ -148,6 +149,11 @@ class RunValues(TaskValues):
         "true or false",
         "build",
     )
+    destinations: Many[ImageName] = _value(
+        "further names that the image gets, and is pushed to", "a list of container images", "build", default=()
+    )
+    tar_path: Path | None = _value("file that gets the image, as `docker save` writes it", "one line of text", "build")
+    oci_path: Path | None = _value("folder that gets the image, as an OCI layout", "one line of text", "build")
     rebuild: bool | None = _value("build anew, without what is kept of earlier builds", "true or false", "build")
 
     @property

@@ -130,6 +130,11 @@ def serve(**options: Any) -> int:
     help="What builds; the setting build.engine, else the first that can.",
 )
 @click.option(
+    "--destination", "destinations", multiple=True, metavar="IMAGE", help="A further name that the image gets."
+)
+@click.option("--tar", "tar_path", metavar="FILE", help="Write the image to FILE too, for `docker load`.")
+@click.option("--oci", "oci_path", metavar="FOLDER", help="Write the image to FOLDER too, as an OCI layout.")
+@click.option(
     "--instruction", "instructions", multiple=True, metavar="COMMAND", help="A command that the build runs as root."
 )
 @click.option("--env", "envs", multiple=True, metavar="NAME=VALUE", help="A variable of the build alone.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -53,6 +54,18 @@ class TestDone:
         assert (running.folder / "stdout").read_text() == "early\n"
         (tmp_path / "mark.go").write_text("x")
         assert running.wait().code == 0
+
+    def test_results_are_shown_where_nobody_has_said_where_they_go(self, tree, tmp_path):
+        entry = os.path.join(tree, "worker", "nuwrap_runtime", "host", "entry.py")
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("NUWRAP_")}
+        code = "def f(): return {'a': [1, 'two']}, 'x' * 500\n"
+        environ = {**plain, "NUWRAP_CODE": code, "NUWRAP_HANDLER": "f", "NUWRAP_PYTHON": sys.executable}
+        environ["NUWRAP_CACHE"] = str(tmp_path / "cache")
+        command = [sys.executable, "-I", "-S", entry, "job"]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert 'output_0 = {"a": [1, "two"]}\n' in done.stderr
+        assert 'output_1 = "' + "x" * 199 + "…\n" in done.stderr
 
     def test_fifty_megabytes_of_output(self, run_job):
         done = run_job("def f():\n    for _ in range(50): print('p' * (1 << 20))\n")

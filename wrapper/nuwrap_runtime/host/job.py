@@ -26,6 +26,8 @@ from nuwrap_runtime.result import API, COMPLETED, ERROR, SCHEMA, STOPPED, Failur
 from nuwrap_runtime.schema import faults
 from nuwrap_runtime.worker.protocol import ProtocolError, Reply, make_event
 
+SHOWN_CHARACTERS = 200  # of a result; the whole is in the document
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -72,9 +74,18 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
         if upload and is_written:
             result, is_written = _tell(upload, result)
         if is_written:
+            if not launch.output_path:  # nobody has said where results go, and a container's folder may go with it
+                _show_results(result, report)
             shown_at = destination.address if upload else destination.folder_shown
             report.line("total", report.total(), f"{result.state}, {os.path.join(shown_at, RESULT)}")
     return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
+
+
+def _show_results(result: Result, report: Report) -> None:
+    for name, value in result.results.items():
+        text = json.dumps(value, ensure_ascii=False)
+        short = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+        report.tell("result", f"{'result':<13}{'':10}  {name} = {short}", name=name)
 
 
 def _store(upload: Upload, result: Result) -> Result:

@@ -56,3 +56,12 @@ def test_a_file_that_is_not_valid_is_said(run_nuwrap: Nuwrap, tmp_path: Path) ->
     done = run_nuwrap("config", NUWRAP_HOME=str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert "config.json' is not JSON" in done.stderr
+
+
+def test_a_value_may_be_a_flag_of_another_program(run_nuwrap: Nuwrap, tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    done = run_nuwrap("config", "set", "build.kaniko_flags", "--compressed-caching=false", NUWRAP_HOME=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_config(home).build.kaniko_flags == ("--compressed-caching=false",)
+    run_nuwrap("config", "set", "build.kaniko_flags", "", NUWRAP_HOME=home)
+    assert read_config(home).build.kaniko_flags == ()

@@ -148,12 +148,17 @@ def get_setting(*, name: str, as_json: bool) -> int:
     return show_setting(name, as_json=as_json)
 
 
-@config.command(name="set", short_help="Change one setting.")
+@config.command(
+    name="set", short_help="Change one setting.", context_settings={"ignore_unknown_options": True}
+)  # a value may be another program's flag
 @click.argument("name")
 @click.argument("value")
 @JSON
 def set_setting(*, name: str, value: str, as_json: bool) -> int:
-    """Change the setting NAME to VALUE, for all runs from now on."""
+    """Change the setting NAME to VALUE, for all runs from now on.
+
+    A list is written a,b and a mapping a=1,b=2; "" puts a setting back to what it was from the start.
+    """
     from nuwrap.cli.config import change_setting
 
     return change_setting(name, value, as_json=as_json)

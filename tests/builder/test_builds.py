@@ -13,7 +13,7 @@ from command_line import Nuwrap, write_function
 from lab import docker
 from sdk_functions import make
 
-from nuwrap.errors import SpecError, UsageError
+from nuwrap.errors import RegistryError, SpecError, UsageError
 
 CODE = "def f(n=1):\n    return n + 1\n"
 
@@ -89,6 +89,12 @@ def test_what_cannot_be_built_is_no_run(dh: Any, own_image: str, python_image: C
         wrong.run("build")
     with pytest.raises(SpecError, match=r"instructions\[0\]"):
         make(dh, code=CODE).run("build", instructions=["true\nUSER root"])
+    with pytest.raises(
+        UsageError, match=r"push: no registry is named; set one with `nuwrap config set build\.registry"
+    ):
+        make(dh, code=CODE).run("build", push=True)
+    with pytest.raises(RegistryError, match=r"base_image '127\.0\.0\.1:9/x:1': "):
+        make(dh, code=CODE, base_image="127.0.0.1:9/x:1").run("build")
     with pytest.raises(UsageError, match="platform 'kubernetes' cannot build"):
         make(dh, code=CODE).run("build", platform="kubernetes")
     assert dh.list_runs() == []

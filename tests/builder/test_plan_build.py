@@ -333,14 +333,14 @@ def test_the_wrong_python_is_refused_with_the_nearest_ways_out() -> None:
     (line,) = told({"base_image": "python:3.12-slim"}, known=facts(image("python:3.12-slim", python="3.12")))
     assert line == (
         "base_image: 'python:3.12-slim' has Python 3.12, python_version is PYTHON3_11; use base_image "
-        "'python:3.11-slim', or python_version PYTHON3_12, or the setting install_python, which puts Python 3.11 into "
-        "it"
+        "'python:3.11-slim', or python_version PYTHON3_12, or the setting build.install_python, which puts Python 3.11 "
+        "into it"
     )
     for name in ("host:5000/x:3.12.4-slim", f"host:5000/x:3.12.4-slim@{sha('1')}"):
         (line,) = told({"base_image": name}, known=facts(image(name, python="3.12")))
         assert "use base_image 'host:5000/x:3.11-slim'" in line
     (line,) = told({"base_image": "team/base:7"}, known=facts(image("team/base:7", python="3.7")))
-    assert "use a base_image with Python 3.11, or the setting install_python" in line
+    assert "use a base_image with Python 3.11, or the setting build.install_python" in line
 
 
 def test_a_base_without_python_is_refused_unless_one_is_to_be_installed() -> None:

@@ -35,7 +35,10 @@ def find_base(function: Function, look: Look) -> ImageFacts:
     Raises RegistryError, and BuildError that names `make build-images` for one of ours that is not there.
     """
     if function.base_image:
-        return find_image(function.base_image, look)
+        try:
+            return find_image(function.base_image, look)
+        except RegistryError as exc:
+            raise RegistryError(f"base_image {function.base_image!r}: {exc}", exc.kind) from exc
     version = PYTHON_VERSIONS[function.python_version]
     return _find_own(python_image(look.settings.images_registry, __version__, version), look)
 

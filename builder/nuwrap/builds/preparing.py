@@ -20,7 +20,7 @@ from nuwrap.builds.source import FOLDER, Fetch, fetch_source
 from nuwrap.builds.telling import write_reused
 from nuwrap.builds.wheels import FOLDER as WHEELS
 from nuwrap.builds.wheels import fetch_wheels, wants_wheels
-from nuwrap.errors import SpecError
+from nuwrap.errors import SpecError, UsageError
 from nuwrap.plan.build import plan_build
 from nuwrap.plan.launch import plan_launch
 from nuwrap.plan.references import allowed_fault
@@ -63,7 +63,7 @@ class Prepared:
 
 def prepare(asked: Asked, work: str) -> Prepared:
     """Return the plan; the code lies in the folder `work` then. Raises NuwrapError for what cannot be built."""
-    settings, push = settle(asked.settings, asked.values)
+    settings, push = settle(asked.settings, asked.function, asked.values)
     chosen = choose_engine(settings, asked.environ, push=push)
     for reason in chosen.passed:
         asked.say(f"not built with {reason}")
@@ -83,9 +83,14 @@ def prepare(asked: Asked, work: str) -> Prepared:
     return Prepared(chosen, settings, facts, plan, push, seconds, has_wheels=wheels)
 
 
-def settle(settings: BuildSettings, values: RunValues) -> tuple[BuildSettings, bool]:
-    """Return the settings with what the run says of its own, and whether the image is pushed."""
+def settle(settings: BuildSettings, function: Function, values: RunValues) -> tuple[BuildSettings, bool]:
+    """Return the settings with what the run says of its own, and whether the image is pushed. Raises UsageError."""
     push = bool(settings.registry) if values.push is None else values.push
+    if push and not (settings.registry or function.image):
+        raise UsageError(
+            "push: no registry is named; set one with `nuwrap config set build.registry HOST/TEAM`, or give the "
+            "function an image, as HOST/TEAM/NAME"
+        )
     return replace(settings, engine=values.engine or settings.engine), push
 
 

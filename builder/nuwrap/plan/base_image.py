@@ -73,7 +73,7 @@ def _python_faults(function: Function, settings: BuildSettings, base: ImageFacts
     ways = [
         f"base_image {near!r}" if near else f"a base_image with Python {wanted}",
         *([f"python_version {other}"] if other else []),
-        f"the setting install_python, which puts Python {wanted} into it",
+        f"the setting build.install_python, which puts Python {wanted} into it",
     ]
     yield (
         f"base_image: {show(base.reference)} {found}, python_version is {function.python_version}; use "

@@ -32,6 +32,7 @@ from nuwrap.plan.dockerfile import Sheet, read_steps, render, template_text
 from nuwrap.plan.instructions import QUIET, complete
 from nuwrap.plan.references import image_name, name_faults
 from nuwrap.spec.build import (
+    LABEL_API,
     LABEL_CONTENT,
     RECORDS,
     TREE,
@@ -222,7 +223,7 @@ def _notes(given: Given) -> list[str]:
         if one.persist and "$" in one.value
     ]
     found += user_notes(values, given.requirements)
-    if base.is_local or not base.digest:
+    if (base.is_local or not base.digest) and LABEL_API not in base.labels:  # ours says its version by its tag
         found.append(f"{base.reference} is not pinned by a digest, as no registry has told one")
     if is_unknown(base) and not given.settings.install_python:
         found.append(f"which Python {base.reference} has is not known before the build, which looks first")

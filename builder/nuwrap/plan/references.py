@@ -47,7 +47,7 @@ def name_faults(function: Function, settings: BuildSettings) -> list[str]:
     if not settings.registry or _REGISTRY.fullmatch(settings.registry.strip("/")):
         return []
     allowed = "a registry's host and port with a path or none, as 'registry:5000/team', without scheme and tag"
-    return [f"the setting registry: {show(settings.registry)} is no place for images; allowed: {allowed}"]
+    return [f"the setting build.registry: {show(settings.registry)} is no place for images; allowed: {allowed}"]
 
 
 def image_name(function: Function, settings: BuildSettings) -> str:

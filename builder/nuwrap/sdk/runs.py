@@ -42,7 +42,7 @@ class Run:
 
     @property
     def action(self) -> str:
-        """What was asked for: job or serve."""
+        """What was asked for: job, serve or build."""
         return self._record.action
 
     @property

@@ -203,6 +203,15 @@ def test_exec_keeps_the_process_its_arguments_and_its_signals_and_stands_in_the_
     assert int(ignored.split()[1], 16) & 1 << (signal.SIGPIPE - 1) == 0
 
 
+def test_exec_without_a_function_is_the_command_as_it_is(host: Host) -> None:
+    done = host("exec", "--", "sh", "-c", 'echo "$PWD $A"', A="as it was")
+    assert (done.returncode, done.stdout) == (0, f"{host.here} as it was\n")
+    assert "no function is named, by NUWRAP_LAUNCH or a flag: sh begins as it is" in done.stderr
+    done = host("exec", "--", "sh", "-c", "exit 0", NUWRAP_HANDLER="f")
+    assert done.returncode == 2
+    assert "code_src: is missing" in done.stderr
+
+
 def test_exec_of_what_is_not_there_is_said(host: Host) -> None:
     done = host("exec", *INLINE, "--", "/nowhere/program")
     assert done.returncode == 10

@@ -29,6 +29,7 @@ from nuwrap_runtime.schema import did_you_mean
 
 # How Nuclio's processor finds its interpreter and its wrapper (nuclio/nuclio pkg/processor/runtime/python).
 PROCESSOR_PYTHON, PROCESSOR_WRAPPER = "NUCLIO_PYTHON_EXE_PATH", "NUCLIO_PYTHON_WRAPPER_PATH"
+FUNCTION_VARIABLES = ("NUWRAP_LAUNCH", "NUWRAP_HANDLER", "NUWRAP_CODE_SRC", "NUWRAP_CODE", "NUWRAP_BASE64")
 SERVE_FLAGS: Mapping[str, str] = flag_names(tuple(SERVE_FIELDS))
 
 Action = Callable[[Launch, Report, Sequence[str]], int]
@@ -58,6 +59,8 @@ def _command(argv: Sequence[str]) -> int:
     options, command = _parse(argv)
     keys = {*FIELDS, *(f"serve.{key}" for key in SERVE_FLAGS)}
     flags = {key: value for key, value in vars(options).items() if key in keys and value is not None}
+    if options.command == "exec" and not (flags or options.launch or any(map(os.environ.get, FUNCTION_VARIABLES))):
+        return _become_as_it_is(command, Report(json_lines=options.json))
     launch = read_launch(flags, os.environ, launch_file=options.launch or "", defaults=_defaults(options.command))
     if options.command != "plan":  # which begins nothing
         launch = replace(launch, run=launch.run or str(uuid.uuid4()))
@@ -71,6 +74,14 @@ def _command(argv: Sequence[str]) -> int:
         if report.is_json or not _has_block(argv, exc):
             report.error(str(exc))
         return _refused(argv, exc, report.secrets)
+
+
+def _become_as_it_is(command: Sequence[str], report: Report) -> int:
+    """Be the command where no function is named: an image for Nuclio takes a function of Nuclio's own too."""
+    report.phase = "launch"
+    report.note(f"no function is named, by NUWRAP_LAUNCH or a flag: {command[0]} begins as it is")
+    become(command, os.environ, os.getcwd())
+    return 0
 
 
 def _defaults(command: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import docker
+from lab import docker, is_there
 
 from nuwrap.docker import why_unusable
 from nuwrap.spec.images import python_image, runtime_image
@@ -40,6 +40,8 @@ def own_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     base = os.environ.get("NUWRAP_TEST_PYTHON_IMAGE", "")
     if reason or not base:
         pytest.skip(reason or "NUWRAP_TEST_PYTHON_IMAGE names no repository of Python images")
+    if not is_there(f"{base}:{PYTHON}-slim"):
+        pytest.skip(f"the registry has no {base}:{PYTHON}-slim")
     folder = tmp_path_factory.mktemp("images")
     subprocess.run([sys.executable, "-m", "nuwrap_runtime.host.tree", str(folder / "tree")], check=True)
     registry = f"nuwrap-test-{secrets.token_hex(6)}"

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from kaniko_lab import REASON, executor_image
 
 from nuwrap.docker import why_unusable
 from nuwrap.engines import get_engine
+from nuwrap.registry.images import tag_digest
 from nuwrap.spec.build import BuildSettings, RegistryAccess
 from nuwrap.spec.images import python_image as python_image_name
 from nuwrap_runtime import __version__
@@ -53,11 +55,24 @@ def registry() -> str:
 
 @pytest.fixture
 def python_image() -> Callable[[str], str]:
-    """Gives the reference of a Python image in a registry: `python_image("3.11")`."""
+    """Gives the reference of a Python image in a registry: `python_image("3.11")`; one that is not there skips."""
     name = os.environ.get("NUWRAP_TEST_PYTHON_IMAGE", "")
     if not name:
         pytest.skip("NUWRAP_TEST_PYTHON_IMAGE names no repository of Python images")
-    return lambda version: f"{name}:{version}-slim"
+
+    def find(version: str) -> str:
+        reference = f"{name}:{version}-slim"
+        if not is_there(reference):
+            pytest.skip(f"the registry has no {reference}")
+        return reference
+
+    return find
+
+
+@cache
+def is_there(reference: str) -> bool:
+    """Whether a registry has the image."""
+    return bool(tag_digest(reference, RegistryAccess(), os.environ))
 
 
 @pytest.fixture

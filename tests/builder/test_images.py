@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import docker, engine_environ, image_name, python_image, registry, remove_images
+from lab import docker, engine_environ, image_name, is_there, python_image, registry, remove_images
 
 from nuwrap.docker import why_unusable
 from nuwrap.errors import BuildError
@@ -117,6 +117,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     host, base = os.environ.get("NUWRAP_TEST_REGISTRY", ""), os.environ.get("NUWRAP_TEST_PYTHON_IMAGE", "")
     if reason or not host or not base:
         pytest.skip(reason or "NUWRAP_TEST_REGISTRY and NUWRAP_TEST_PYTHON_IMAGE name no registry and no image")
+    if not is_there(f"{base}:3.11-slim"):
+        pytest.skip(f"the registry has no {base}:3.11-slim")
     folder = tmp_path_factory.mktemp("images")
     processor = _processor_image(own, folder)
     arguments = ["--pythons", "3.11", "--base", base, "--registry", f"{host}/{own}", "--push", "--version-tag", "1.2.3"]

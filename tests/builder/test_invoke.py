@@ -61,11 +61,13 @@ def test_invoke_waits_and_calls_as_it_is_told(service: Any) -> None:
 def test_values_become_replies_and_an_error_is_not_the_last(service: Any) -> None:
     def ask(path: str) -> tuple[int, str, bytes]:
         reply = service.invoke(url=path)
-        return reply.status_code, reply.headers.get("content-type", "").split(";")[0], reply.content
+        kind = reply.headers.get("content-type", "").split(";")[0]
+        # a user's own orjson writes no spaces
+        return reply.status_code, kind, reply.content.replace(b": ", b":")
 
-    assert ask("/dict") == (200, "application/json", b'{"a": 1}')
+    assert ask("/dict") == (200, "application/json", b'{"a":1}')
     assert ask("/str") == (200, "text/plain", b"text")
-    assert ask("/pair") == (201, "application/json", b'{"a": 1}')
+    assert ask("/pair") == (201, "application/json", b'{"a":1}')
     assert ask("/bytes")[::2] == (200, b"\x00\xff")
     assert ask("/none")[::2] == (200, b"")
     status, kind, body = ask("/raise")

@@ -70,7 +70,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 # What the toolkit may import of the runtime; of its face, `handler`.
 SHARED = {
     "nuwrap_runtime",
-    *(f"nuwrap_runtime.{name}" for name in ("launch", "errors", "entities", "result", "schema")),
+    *(f"nuwrap_runtime.{name}" for name in ("launch", "errors", "entities", "result", "result_lines", "schema")),
 }
 EVERYTHING = ("nuwrap",)  # rows that mean a package and all of it; a bare `nuwrap_runtime` means its `__init__`
 

@@ -63,6 +63,7 @@ class Project:
         self._entities = spec.entities
         self._secrets = spec.secrets or os.environ.get("NUWRAP_SECRETS", "")
         self._journal = journal
+        self._keeps_outputs = spec.keep_outputs
         self._files: Any = None
 
     def __repr__(self) -> str:
@@ -168,6 +169,10 @@ class Project:
             )
         if not self._journal.folder:
             raise OutputsError(f"log_{kind_of} {name!r}: a service has no outputs; a job's function can log {kind_of}s")
+        if not self._keeps_outputs:
+            from nuwrap_runtime.worker.files import UNKEPT
+
+            raise OutputsError(f"log_{kind_of} {name!r}: this is {UNKEPT}")
         path = self._write(value, name, kind_of)
         key = str(Key(self.name, kind_of, kind, name, _new_id()))
         file = os.path.basename(path)

@@ -110,6 +110,10 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         "description": "what each store:// key in use means: kind and path",
     },
     "output_path": {**_LINE, "description": "folder or address that gets outputs and result.json"},
+    "keep_outputs": {
+        "type": "boolean",
+        "description": "false where no place keeps a job's files: one that has some fails, its results come back",
+    },
     "serve": {
         **_closed(SERVE_FIELDS),
         "description": "addresses and limits of a service",
@@ -242,6 +246,7 @@ class Launch:
     init_parameters: Mapping[str, Any] = field(default_factory=dict)
     entities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     output_path: str = ""
+    keep_outputs: bool = True
     serve: Serve = field(default_factory=Serve)
     python: str = "python3"
     binding: str = "auto"

@@ -30,6 +30,7 @@ from nuwrap_runtime.schema import did_you_mean
 # How Nuclio's processor finds its interpreter and its wrapper (nuclio/nuclio pkg/processor/runtime/python).
 PROCESSOR_PYTHON, PROCESSOR_WRAPPER = "NUCLIO_PYTHON_EXE_PATH", "NUCLIO_PYTHON_WRAPPER_PATH"
 FUNCTION_VARIABLES = ("NUWRAP_LAUNCH", "NUWRAP_HANDLER", "NUWRAP_CODE_SRC", "NUWRAP_CODE", "NUWRAP_BASE64")
+TOLD = ("fetch", "prepare", "job", "serve")  # what a container is started for: its platform hears of a refusal
 SERVE_FLAGS: Mapping[str, str] = flag_names(tuple(SERVE_FIELDS))
 
 Action = Callable[[Launch, Report, Sequence[str]], int]
@@ -49,9 +50,10 @@ def main(argv: Sequence[str]) -> int:
         if not _has_block(argv, exc):
             print(f"nuwrap-host: {exc}", file=sys.stderr)
         return _refused(argv, exc, credentials.secret_values(os.environ, (), ""))
-    except Exception:  # noqa: BLE001 - exit code 1 says that the handler raised: a fault of ours must not look so
+    except Exception as exc:  # noqa: BLE001 - exit code 1 says that the handler raised: a fault of ours must not look so
         secrets = credentials.secret_values(os.environ, (), "")
         print(mask(traceback.format_exc(), secrets), file=sys.stderr)
+        _tell_platform(argv, PlatformError(f"a fault of nuwrap: {type(exc).__name__}: {exc}"), secrets)
         return PlatformError.exit_code
 
 
@@ -73,7 +75,7 @@ def _command(argv: Sequence[str]) -> int:
     except NuwrapError as exc:
         if report.is_json or not _has_block(argv, exc):
             report.error(str(exc))
-        return _refused(argv, exc, report.secrets)
+        return _refused(argv, exc, report.secrets, is_told=options.command == "serve")  # it tells its end itself
 
 
 def _become_as_it_is(command: Sequence[str], report: Report) -> int:
@@ -95,13 +97,20 @@ def _has_block(argv: Sequence[str], exc: NuwrapError) -> bool:
     return argv[:1] == ["exec"] and not isinstance(exc, Stopped)
 
 
-def _refused(argv: Sequence[str], exc: NuwrapError, secrets: Sequence[str]) -> int:
-    """Tell the platform why nothing was started; return the exit code."""
-    if argv[:1] == ["job"]:
+def _refused(argv: Sequence[str], exc: NuwrapError, secrets: Sequence[str], *, is_told: bool = False) -> int:
+    """Tell the platform why nothing was started, unless it is told; return the exit code."""
+    if _has_block(argv, exc):
+        return refuse(failure_of(exc, secrets), exc.exit_code)
+    if not is_told:
+        _tell_platform(argv, exc, secrets)
+    return exc.exit_code
+
+
+def _tell_platform(argv: Sequence[str], exc: NuwrapError, secrets: Sequence[str]) -> None:
+    if argv and argv[0] in TOLD:
         from nuwrap_runtime.host.results import tell_refusal
 
-        tell_refusal(exc)
-    return refuse(failure_of(exc, secrets), exc.exit_code) if _has_block(argv, exc) else exc.exit_code
+        tell_refusal(failure_of(exc, secrets), exc.exit_code)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -17,7 +17,7 @@ from nuwrap_runtime.host.interpreter import probe
 from nuwrap_runtime.host.outputs import Upload
 from nuwrap_runtime.host.prepare import Prepared, prepare
 from nuwrap_runtime.host.report import Report, datetime_now
-from nuwrap_runtime.host.results import OUTPUTS, RESULT, find_destination, open_outputs, write_result
+from nuwrap_runtime.host.results import OUTPUTS, RESULT, find_destination, open_outputs, print_result, write_result
 from nuwrap_runtime.host.workers import TimedOut, Worker
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder, undisturbed
 from nuwrap_runtime.journal import Journal
@@ -78,6 +78,7 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
                 _show_results(result, report)
             shown_at = destination.address if upload else destination.folder_shown
             report.line("total", report.total(), f"{result.state}, {os.path.join(shown_at, RESULT)}")
+        print_result(result, environ, report)
     return result.exit_code if is_written or result.exit_code else PlatformError.exit_code
 
 

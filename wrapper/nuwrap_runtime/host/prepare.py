@@ -200,6 +200,7 @@ def _worker_spec(
         parameters=launch.parameters,
         inputs=launch.inputs,
         outputs=outputs,
+        keep_outputs=launch.keep_outputs,
         project=launch.project,
         function=launch.function,
         run=launch.run,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nuwrap_runtime.errors import LaunchError, NuwrapError, OutputsError
+from nuwrap_runtime.errors import LaunchError, OutputsError, Stopped
 from nuwrap_runtime.host import image
 from nuwrap_runtime.host.addresses import scheme_of
 from nuwrap_runtime.host.process import mask, mask_all
@@ -16,7 +17,8 @@ from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.stores import WRITABLE
 from nuwrap_runtime.host.workspace import read_regular, remove_tree, write_whole
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.result import ERROR, TERMINATION_BYTES, Failure, Result, shorten
+from nuwrap_runtime.result import ERROR, STOPPED, TERMINATION_BYTES, Failure, Result, shorten
+from nuwrap_runtime.result_lines import VARIABLE, result_lines
 
 TERMINATION_LOG = "/dev/termination-log"  # a pod's terminationMessagePath may be another: $NUWRAP_TERMINATION_LOG
 RESULT, OUTPUTS = "result.json", "outputs"
@@ -92,12 +94,8 @@ def write_result(folder: str, result: Result, report: Report) -> bool:
 
     Returns False, having said why, when there is no result document.
     """
-    document = masked(result.to_document(), report.secrets)
+    document = tell_result(result, report)
     path = os.path.join(folder, RESULT)
-    try:
-        _tell_platform(document)
-    except OSError as exc:
-        report.warn(f"the platform's log cannot be written: {exc.strerror}")
     try:
         os.makedirs(folder, exist_ok=True)
         write_whole(path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", mode=0o644)
@@ -105,6 +103,31 @@ def write_result(folder: str, result: Result, report: Report) -> bool:
         report.error(f"the result cannot be written to {path!r}: {exc}")
         return False
     return True
+
+
+def tell_result(result: Result, report: Report) -> dict[str, Any]:
+    """Write the result's short form where Kubernetes looks for it; return the whole, secrets masked."""
+    document = masked(result.to_document(), report.secrets)
+    try:
+        _tell_platform(document)
+    except OSError as exc:
+        report.warn(f"the platform's log cannot be written: {exc.strerror}")
+    return document
+
+
+def print_result(result: Result, environ: Mapping[str, str], report: Report) -> None:
+    """End the log with the whole result where the environment asks for it and the short form lacks some of it."""
+    if environ.get(VARIABLE) != "1":
+        return
+    document = masked(result.to_document(), report.secrets)
+    if "truncated" not in json.loads(shorten(document, TERMINATION_BYTES)):
+        return
+    try:
+        for line in result_lines(document):
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # nobody listens, or a document that JSON cannot hold: that was told
+        pass
 
 
 def masked(document: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
@@ -125,11 +148,11 @@ def masked(document: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
     return {**document, **free, "results": results}
 
 
-def tell_refusal(exc: NuwrapError) -> None:
+def tell_refusal(failure: Failure, exit_code: int) -> None:
     """Write where Kubernetes looks for it why nothing was started; there is no folder for a result yet."""
-    failure = Failure(exc.phase, type(exc).__name__, str(exc))
+    state = STOPPED if failure.phase == Stopped.phase else ERROR
     try:
-        _tell_platform(Result(ERROR, exc.exit_code, failure=failure).to_document())
+        _tell_platform(Result(state, exit_code, failure=failure).to_document())
     except OSError:  # standard error has it
         pass
 

@@ -12,6 +12,10 @@ from typing import Any, Callable, Optional
 
 from nuwrap_runtime.errors import OutputsError
 
+UNKEPT = (
+    "a file, and outputs are kept nowhere; set artifacts_store, `nuwrap config set artifacts_store "
+    "s3://BUCKET/FOLDER`, or return what JSON can hold"
+)
 FRAME, FIGURE, BYTES, FILE = "data frame", "figure", "bytes", "file"
 
 

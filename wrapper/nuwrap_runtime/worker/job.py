@@ -43,7 +43,7 @@ def answer(application: Application, event: Event) -> dict[str, Any]:
 def _run(application: Application, event: Event, document: dict[str, Any]) -> None:
     spec = application.spec
     names = declared_outputs(application.function)
-    writer = OutputWriter(spec.outputs, spec.root, names, spec.project, application.warn)
+    writer = OutputWriter(spec.outputs, spec.root, names, spec.project, application.warn, keeps_files=spec.keep_outputs)
     begin = time.perf_counter()
     try:
         value = _whole(application, application.call(event))

@@ -58,7 +58,7 @@ class OutputWriter:
     """Turns return values into `Collected`.
 
     Made before the handler runs: it raises OutputsError then for a folder that cannot be written and for names and
-    kinds that are not possible, so that no work is lost to them.
+    kinds that are not possible, so that no work is lost to them. Without `keeps_files` a kind that is a file is none.
     """
 
     def __init__(
@@ -68,8 +68,14 @@ class OutputWriter:
         names: Sequence[Union[str, Mapping[str, Any]]],
         project: str,
         warn: Callable[[str], None],
+        *,
+        keeps_files: bool = True,
     ) -> None:
         self._names = _named(names)
+        self._keeps_files = keeps_files
+        for one in self._names:
+            if one.kind and not keeps_files:
+                raise OutputsError(f"output {one.name!r} of kind {one.kind!r} is {files.UNKEPT}; nothing was run")
         self._folder = folder
         self._project = project
         self._warn = warn
@@ -96,6 +102,8 @@ class OutputWriter:
             output = self._plan(named, item)
             if output is None:
                 results[named.name] = to_plain(item, named.name, budget)
+            elif not self._keeps_files and not files.is_entity(item):
+                raise OutputsError(f"output {named.name!r}: {type(item).__name__} becomes {files.UNKEPT}")
             else:
                 planned.append(output)
         _check_size(results)

@@ -18,7 +18,7 @@ class WorkerSpec:
     `entities` such a key to `{"kind": …, "path": local path or address}`. `mode` is `job` (one event, its reply's body
     is the result), `event`, or `check` (load only; each event is answered with the signature). `pythonpath` is the
     user's PYTHONPATH, held back by the host so that a `types.py` in it cannot break the interpreter's start.
-    `outputs` is the folder that gets a job's output files.
+    `outputs` is the folder that gets a job's output files; without `keep_outputs` there may be none.
     """
 
     root: str
@@ -32,6 +32,7 @@ class WorkerSpec:
     inputs: Mapping[str, str] = field(default_factory=dict)
     entities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outputs: str = ""
+    keep_outputs: bool = True
     project: str = "default"
     function: str = "function"
     run: str = ""

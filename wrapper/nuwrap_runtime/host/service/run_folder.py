@@ -1,4 +1,4 @@
-"""What a service leaves for who started it, in `$NUWRAP_RUN_FOLDER`: its addresses, then how it ended."""
+"""What a service leaves for who started it: addresses in `$NUWRAP_RUN_FOLDER`, its end there and for Kubernetes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from nuwrap_runtime.host.report import Report, datetime_now
-from nuwrap_runtime.host.results import write_result
+from nuwrap_runtime.host.results import tell_result, write_result
 from nuwrap_runtime.host.workspace import undisturbed, write_whole
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import ERROR, STOPPED, Failure, Result
@@ -18,7 +18,7 @@ STOPPED_CODES = (0, 143)
 
 
 class RunFolder:
-    """The folder; without one nothing is written. A folder that takes nothing is a warning, and the service goes on."""
+    """The folder; without one Kubernetes alone is told. One that takes nothing is a warning: the service goes on."""
 
     def __init__(self, launch: Launch, environ: Mapping[str, str], report: Report) -> None:
         self._launch = launch
@@ -36,9 +36,7 @@ class RunFolder:
             self._report.warn(f"the addresses cannot be written to {self._path!r}: {exc.strerror}")
 
     def tell_end(self, exit_code: int, failure: Optional[Failure]) -> None:
-        """Write `result.json`, as a job does: STOPPED when it ended as it was asked to, else ERROR with the failure."""
-        if not self._path:
-            return
+        """Tell it as a job does: STOPPED when it ended as it was asked to, else ERROR with the failure."""
         with undisturbed():
             result = Result(
                 state=STOPPED if exit_code in STOPPED_CODES else ERROR,
@@ -52,4 +50,7 @@ class RunFolder:
                 finished=datetime_now(),
                 warnings=self._report.warnings,
             )
-            write_result(self._path, result, self._report)
+            if self._path:
+                write_result(self._path, result, self._report)
+            else:
+                tell_result(result, self._report)

@@ -453,6 +453,15 @@ def test_the_bucket_is_in_the_path_or_in_the_host(server: S3Server, bucket: str,
     assert (request.host, request.path) == (host, f"http://{host}{path}")
 
 
+def test_a_proxy_is_not_asked_for_what_is_near(server: S3Server, bucket: str) -> None:
+    server.make(bucket, {"k": b"1"})
+    proxies = {"all": "http://127.0.0.1:1", "no": "127.0.0.1"}
+    assert open_at(server, network=Network(proxies=proxies)).find(f"s3://{bucket}/k")
+    far = open_at(server, network=Network(proxies={**proxies, "no": "other.test"}), deadline=time.monotonic() + 3)
+    with pytest.raises(StoreError, match="proxy"):
+        far.find(f"s3://{bucket}/k")
+
+
 @pytest.mark.parametrize(("version", "begins"), [("", "AWS4-HMAC-SHA256 "), ("s3v4", "AWS4-"), ("s3", f"AWS {KEY}:")])
 def test_the_signature_version_is_as_set(server: S3Server, bucket: str, version: str, begins: str) -> None:
     server.make(bucket, {"k": b"1"})

@@ -160,10 +160,11 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
             {
                 "index": {"type": "array", "items": _LINE, "maxItems": 16},
                 "ca": _LINE,
+                "ca_text": {**_TEXT, "maxLength": 524_288},
                 "proxies": {"type": "object", "additionalProperties": _LINE},
             }
         ),
-        "description": "package indexes, CA file and proxies for fetching and installing",
+        "description": "package indexes, proxies, and the authorities to trust, as a file or as its text",
     },
     "secrets": {
         "type": "array",
@@ -204,10 +205,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Network:
-    """Package indexes (first wins), a CA bundle's path and proxies by scheme (`{"https": "http://…"}`)."""
+    """Package indexes (first wins), a CA bundle's path or its text, and proxies by scheme (`{"https": "http://…"}`).
+
+    A `no` among the proxies has what is reached without, as NO_PROXY has it.
+    """
 
     index: tuple[str, ...] = ()
     ca: str = ""
+    ca_text: str = ""
     proxies: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -285,6 +290,7 @@ def parse_launch(document: Any) -> Launch:
             wrong += (
                 _source_faults(document) + _init_faults(document) + _input_faults(document) + _handler_hints(document)
             )
+            wrong += _network_faults(document.get("network"))
     if wrong:
         more = [f"… and {len(wrong) - FAULTS_SHOWN} more"] if len(wrong) > FAULTS_SHOWN else []
         lines = [f"  {line}" for line in (*wrong[:FAULTS_SHOWN], *more)]
@@ -339,6 +345,18 @@ def decode_base64(text: str) -> str:
         return base64_codec.b64decode("".join(text.split()), validate=True).decode("utf-8")
     except binascii.Error as exc:
         raise ValueError(str(exc)) from exc
+
+
+def _network_faults(network: Any) -> list[str]:
+    text = network.get("ca_text") if isinstance(network, dict) else None
+    if not isinstance(text, str):
+        return []
+    wrong = ["network: ca and ca_text are both given; allowed: one of them"] if "ca" in network else []
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        wrong.append("network.ca_text: has no certificate; allowed: certificates as PEM")
+    if "PRIVATE KEY-----" in text:  # and is not shown
+        wrong.append("network.ca_text: has a private key; allowed: certificates alone, as PEM")
+    return wrong
 
 
 def _init_faults(document: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from nuwrap_runtime.errors import LaunchError
-from nuwrap_runtime.launch import API, FIELDS, SERVE_FIELDS, VARIABLES, Launch, flag_names, parse_launch
+from nuwrap_runtime.launch import API, FIELDS, SERVE_FIELDS, VARIABLES, Launch, Network, flag_names, parse_launch
 from nuwrap_runtime.schema import did_you_mean, show
 
 DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -31,6 +31,15 @@ def read_launch(
     _put(document, {key: environ[name] for name, key in VARIABLES.items() if environ.get(name)})
     _put(document, flags)
     return parse_launch({"api": API, **(defaults or {}), **document})
+
+
+def read_network(environ: Mapping[str, str]) -> Network:
+    """Return what `NUWRAP_NETWORK` says, for a command that has no launch document. Raises LaunchError."""
+    text = environ.get("NUWRAP_NETWORK", "")
+    if not text:
+        return Network()
+    network = _parse_text("network", text)
+    return parse_launch({"api": API, "handler": "f", "code": "f", "network": network}).network
 
 
 def _put(document: dict[str, Any], texts: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from nuwrap_runtime.host.arguments import read_launch
 from nuwrap_runtime.host.becoming import become, failure_of, refuse
 from nuwrap_runtime.host.inputs import check_inputs, fetch_inputs
 from nuwrap_runtime.host.kept_trees import hold_tree
+from nuwrap_runtime.host.network import settled
 from nuwrap_runtime.host.process import adopt_orphans, mask
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.starting import find_temporary, hide_environment, take_stops
@@ -71,7 +72,8 @@ def _command(argv: Sequence[str]) -> int:
     json_lines = options.json or (options.command == "serve" and not options.text and not sys.stderr.isatty())
     report = Report(json_lines=json_lines, secrets=credentials.secret_values(os.environ, launch.secrets, folder))
     try:
-        return ACTIONS[options.command](launch, report, command)
+        with settled(launch.network, os.environ) as network:
+            return ACTIONS[options.command](replace(launch, network=network), report, command)
     except NuwrapError as exc:
         if report.is_json or not _has_block(argv, exc):
             report.error(str(exc))

@@ -49,7 +49,8 @@ _SYSTEM = (
 _KEPT = frozenset((*_INDEX, *_CHOICE, *_REACH, *_SYSTEM))
 # `user:password@` without `//`; neither a scheme's colon nor a port's. The counts bound the search in a long line.
 _BARE_LOGIN = re.compile(r"(?<![^\s/@:'\"])[^\s/@:'\"]{1,128}:(?!//|\d+/)[^\s@]{1,512}(?:@[^\s@/]{0,256}){0,4}@")
-LINE_CHARACTERS = 64 * 1024
+LINE_CHARACTERS = 1024 * 1024
+_NAME = re.compile(r"^[A-Za-z0-9._-]+=(?=\w+://)")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CA = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 _FIXED = {
@@ -112,7 +113,7 @@ def _is_kept(name: str) -> bool:
 
 def _index_variables(index: tuple[str, ...]) -> dict[str, str]:
     """Return the indexes as both installers read them: uv asks them in this order; pip knows no order, only more."""
-    first, rest = index[0], index[1:]
+    first, *rest = (_NAME.sub("", one) for one in index)  # a name is for uv, which looks for its log-in by that
     made = {"PIP_INDEX_URL": first, "PIP_EXTRA_INDEX_URL": " ".join(rest), "UV_DEFAULT_INDEX": index[-1]}
     if rest:
         made["UV_INDEX"] = " ".join(index[:-1])  # uv asks these before the default one
@@ -129,7 +130,7 @@ def _pip_settings(made: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_mounted(environ: Mapping[str, str], folder: str) -> dict[str, str]:
-    """Return the environment with those secrets that have the name of an installer's variable: a build's are files.
+    """Return the environment with those secrets that are named as an installer's variable or ours: a build's are files.
 
     A secret `netrc` or `NETRC` is such a file itself. What the environment has already stays.
     """
@@ -138,7 +139,7 @@ def with_mounted(environ: Mapping[str, str], folder: str) -> dict[str, str]:
         path = os.path.join(folder, name)
         if name.upper() == "NETRC":
             found["NETRC"] = path
-        elif _is_kept(name):
+        elif _is_kept(name) or name == "NUWRAP_NETWORK":
             found[name] = _read_line(path)
     return {**found, **environ}
 

@@ -16,6 +16,7 @@ from nuwrap_runtime.errors import InputsError, PlatformError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import parse_address, scheme_of, shown
 from nuwrap_runtime.host.children import Job, call_child
+from nuwrap_runtime.host.network import with_network
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.stores import STORES
 from nuwrap_runtime.host.workspace import Workspace, read_regular, remove_tree, write_whole
@@ -151,7 +152,7 @@ def _call_child(
         "limits.input_seconds",
         lambda reason: InputsError(f"fetching the inputs {reason}"),
     )
-    answer = call_child(job, credentials.data_environment(environ), report)
+    answer = call_child(job, with_network(credentials.data_environment(environ), launch.network), report)
     return [Fetched(**one) for one in answer["fetched"]]
 
 

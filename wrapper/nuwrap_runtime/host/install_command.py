@@ -12,8 +12,10 @@ from typing import Optional
 
 from nuwrap_runtime.errors import LaunchError, PlatformError
 from nuwrap_runtime.host import base_packages, credentials, image
+from nuwrap_runtime.host.arguments import read_network
 from nuwrap_runtime.host.index import with_mounted
 from nuwrap_runtime.host.interpreter import Interpreter, find_interpreter, probe
+from nuwrap_runtime.host.network import settled
 from nuwrap_runtime.host.packages import Order, bind, open_order
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.requirements import (
@@ -24,7 +26,7 @@ from nuwrap_runtime.host.requirements import (
     lock_lines,
     unsatisfied,
 )
-from nuwrap_runtime.launch import Launch, Limits
+from nuwrap_runtime.launch import Launch, Limits, Network
 
 SECONDS = 6 * 3600.0  # a build has a time-out of its own
 CLASHES_TOLD = 20
@@ -37,6 +39,7 @@ class Wish:
     lines: tuple[str, ...]
     pins: tuple[str, ...]
     options: tuple[str, ...]
+    network: Network
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -49,7 +52,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     environ = with_mounted(environ, credentials.secrets_folder(environ))
     report = Report(secrets=credentials.secret_values(environ, (), ""))
     report.phase = "requirements"
-    wish = Wish(read_lines(options.requirements), read_lines(options.constraints), _offers(options))
+    network = read_network(environ)
+    wish = Wish(read_lines(options.requirements), read_lines(options.constraints), _offers(options), network)
     check_requirements(wish.lines)
     check_requirements(wish.pins)
     base = probe(find_interpreter("python3", environ), "", environ)
@@ -104,7 +108,8 @@ def _install(
     if not unsatisfied(requirements, base):
         return [], base
     launch = Launch(handler="", requirements=wish.lines, limits=replace(Limits(), seconds=SECONDS))
-    with tempfile.TemporaryDirectory(prefix="nuwrap-install-") as work:
+    with tempfile.TemporaryDirectory(prefix="nuwrap-install-") as work, settled(wish.network, {}) as network:
+        launch = replace(launch, network=network)
         # Nothing is left in a layer: downloads go too, unless the build has a cache of its own (UV_CACHE_DIR).
         own = {**environ, "XDG_CACHE_HOME": os.path.join(work, "cache")}
         with open_order(launch, base, own, cache=work, work=os.path.join(work, "work"), say=report.note) as order:

@@ -16,6 +16,7 @@ from nuwrap_runtime.errors import NuwrapError, OutputsError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.children import Job, call_child
+from nuwrap_runtime.host.network import with_network
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.results import RESULT, Destination
 from nuwrap_runtime.launch import Launch
@@ -75,4 +76,5 @@ class Upload:
             seconds_key,
             lambda reason: OutputsError(f"storing at {shown(self.destination.address)!r} {reason}"),
         )
-        return call_child(job, credentials.data_environment(self.environ), self.report)
+        environ = with_network(credentials.data_environment(self.environ), self.launch.network)
+        return call_child(job, environ, self.report)

@@ -21,6 +21,7 @@ from nuwrap_runtime.host.children import Job, call_child
 from nuwrap_runtime.host.environments import Environment, hold_environment
 from nuwrap_runtime.host.inputs import Fetched, check_inputs, fetch_inputs
 from nuwrap_runtime.host.interpreter import find_interpreter
+from nuwrap_runtime.host.network import where_unset, with_network
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.sources import Checkout, Source, check_digest, is_local, parse_source
 from nuwrap_runtime.host.sources import fetch as fetch_source
@@ -183,7 +184,7 @@ def _fetch_in_child(source: Source, workspace: Workspace, environ: Mapping[str, 
         "limits.seconds",
         lambda reason: SourceError(f"fetching {shown(source.location)!r} {reason}"),
     )
-    return Checkout(**call_child(job, credentials.fetch_environment(environ), report))
+    return Checkout(**call_child(job, with_network(credentials.fetch_environment(environ), source.network), report))
 
 
 def _worker_spec(
@@ -236,10 +237,10 @@ def worker_environment(
 ) -> dict[str, str]:
     """Return the environment of the user's code: no credentials for fetching, a home to write to, a user's name.
 
-    PYTHONPATH is held back (the spec has it), an installed environment's programs come first on PATH, a secret is a
-    variable too unless there is one of its name.
+    PYTHONPATH is held back (the spec has it), an installed environment's programs come first on PATH. A secret is a
+    variable too, and so are the network's proxies and authorities, unless there is one of the name.
     """
-    made = credentials.user_environment(environ)
+    made = where_unset(credentials.user_environment(environ), launch.network)
     made.pop("PYTHONPATH", None)
     made["HOME"] = usable_home(environ, workspace)
     if not any(made.get(name) for name in USER_NAMES) and not _has_entry(os.getuid()):

@@ -11,15 +11,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NoReturn
 
 from nuwrap_runtime.errors import LaunchError, OutputsError, PlatformError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import parse_address, scheme_of, shown
+from nuwrap_runtime.host.arguments import read_network
 from nuwrap_runtime.host.children import Job, call_child
 from nuwrap_runtime.host.downloads import open_input
 from nuwrap_runtime.host.folders import walk_files
+from nuwrap_runtime.host.network import settled, with_network
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.stores import (
     STORES,
@@ -52,13 +54,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     is_up, is_down = "://" in given.target, "://" in given.source
     if is_up and is_down:
         raise LaunchError(f"{shown(given.source)!r} and {shown(given.target)!r} are both addresses; one must be a path")
-    transfer = _Transfer(given.ca, environ)
-    if is_up:
-        _parse(given.target, WRITABLE, ())
-        _names(given.source)
-        told = transfer.ask("stored", given.source, given.target)
-    else:
-        told = _download(given.source, given.target, transfer) if is_down else _copy(given.source, given.target)
+    with settled(read_network(environ), environ) as network:
+        transfer = _Transfer(replace(network, ca=given.ca or network.ca), environ)
+        if is_up:
+            _parse(given.target, WRITABLE, ())
+            _names(given.source)
+            told = transfer.ask("stored", given.source, given.target)
+        else:
+            told = _download(given.source, given.target, transfer) if is_down else _copy(given.source, given.target)
     print(json.dumps(told))
     return 0
 
@@ -67,26 +70,26 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 class _Transfer:
     """What moves bytes from and to a store: a child, which ends at once when this process is stopped."""
 
-    ca: str
+    network: Network
     environ: Mapping[str, str] = field(repr=False)
 
     def ask(self, doing: str, source: str, target: str) -> dict[str, Any]:
         """Return what the child tells. Raises NuwrapError."""
         job = Job(
             "copy",
-            {"doing": doing, "source": source, "target": target, "ca": self.ca},
+            {"doing": doing, "source": source, "target": target, "network": asdict(self.network)},
             _seconds(doing),
             "at most",
             lambda reason: PlatformError(f"copying {shown(source)!r} to {shown(target)!r} {reason}"),
         )
         report = Report(secrets=credentials.secret_values(self.environ, (), ""))
-        return call_child(job, credentials.data_environment(self.environ), report)
+        return call_child(job, with_network(credentials.data_environment(self.environ), self.network), report)
 
 
 def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
     """Move the bytes; see `children`."""
     doing, source, target = request["doing"], request["source"], request["target"]
-    access = _access(doing, request["ca"], environ)
+    access = _access(doing, Network(**request["network"]), environ)
     return _upload(source, target, access) if doing == "stored" else _fetch(source, target, access)
 
 
@@ -101,9 +104,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(LaunchError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _access(doing: str, ca: str, environ: Mapping[str, str]) -> Access:
+def _access(doing: str, network: Network, environ: Mapping[str, str]) -> Access:
     progress = Progress(doing, UNLIMITED, "")
-    return Access(progress, environ, Network(ca=ca), Limits().files, time.monotonic() + _seconds(doing), "6 hours")
+    return Access(progress, environ, network, Limits().files, time.monotonic() + _seconds(doing), "6 hours")
 
 
 def _upload(source: str, target: str, access: Access) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 from nuwrap_runtime.errors import LaunchError, PlatformError
 from nuwrap_runtime.host import credentials, wheels
+from nuwrap_runtime.host.arguments import read_network
 from nuwrap_runtime.host.install_command import SECONDS, read_lines
 from nuwrap_runtime.host.interpreter import find_interpreter, probe
+from nuwrap_runtime.host.network import settled
 from nuwrap_runtime.host.packages import bind, open_order
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.requirements import check_requirements
@@ -39,7 +41,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     base = probe(find_interpreter("python3", environ), "", environ)
     platform = PLATFORMS.get(options.platform, options.platform)
     launch = Launch(handler="", requirements=lines, isolated=True, limits=replace(Limits(), seconds=SECONDS))
-    with tempfile.TemporaryDirectory(prefix="nuwrap-wheels-") as work, report.timed("wheels") as detail:
+    folder, network = tempfile.TemporaryDirectory(prefix="nuwrap-wheels-"), settled(read_network(environ), {})
+    with folder as work, network as reached, report.timed("wheels") as detail:
+        launch = replace(launch, network=reached)
         with open_order(launch, base, environ, cache=work, work=os.path.join(work, "work"), say=report.note) as opened:
             told = replace(base, version=options.python, executable=options.platform)  # of whom messages speak
             order = replace(bind(opened, pins), base=told, can_isolate=False)

@@ -22,6 +22,7 @@ from nuwrap_runtime.host import credentials, prepare
 from nuwrap_runtime.host.arguments import read_launch
 from nuwrap_runtime.host.becoming import become, failure_of, refuse
 from nuwrap_runtime.host.kept_trees import hold_tree
+from nuwrap_runtime.host.network import settled
 from nuwrap_runtime.host.once import open_shared, outcome_key, prepare_once
 from nuwrap_runtime.host.report import Report
 from nuwrap_runtime.host.workers import MAIN
@@ -65,13 +66,14 @@ def _become_worker(
     key = outcome_key(launch, options["processor"])
     with open_shared(environ, key) as (workspace, held):
         environ = {**environ, "NUWRAP_WORK": workspace.folder}
-        with _ended_with_processor(int(options.get("control-socket-fd") or options["event-socket-fd"])):
-            outcome = prepare_once(launch, workspace, environ, report, key=key)
-        if outcome.failure:
-            return refuse(outcome.failure, outcome.exit_code)
-        launch = replace(launch, run=outcome.run)
-        installed = outcome.python if launch.requirements else ""
-        made = prepare.worker_environment(launch, environ, workspace, installed)
+        with settled(launch.network, environ) as network:  # its file stays
+            launch = replace(launch, network=network)
+            with _ended_with_processor(int(options.get("control-socket-fd") or options["event-socket-fd"])):
+                outcome = prepare_once(launch, workspace, environ, report, key=key)
+            if outcome.failure:
+                return refuse(outcome.failure, outcome.exit_code)
+            installed = outcome.python if launch.requirements else ""
+            made = prepare.worker_environment(replace(launch, run=outcome.run), environ, workspace, installed)
         made["NUWRAP_WORKER_SPEC"] = workspace.worker_spec
         command = [outcome.python, "-u", MAIN, *argv]
         become(command, made, read_spec(workspace.worker_spec).root, (held, prepare.hold(outcome.python), hold_tree()))

@@ -39,18 +39,23 @@ def find_proxy(url: Url, network: Network, environ: Mapping[str, str]) -> Option
 
     Keys are those of the variables: http, https, all, no. Lower-case variables win, as they do for curl.
     """
+    text, name = proxy_setting(url, network, environ)
+    return _parse_proxy(text, name)
+
+
+def proxy_setting(url: Url, network: Network, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return what names the address's proxy as it is written, and the setting's name; ("", "") without a proxy."""
     given = {name.lower(): value for name, value in network.proxies.items()}
-    skipped = given.get("no", _variable(environ, "no_proxy"))
-    if _is_skipped(url, skipped):
-        return None
+    if _is_skipped(url, given.get("no", _variable(environ, "no_proxy"))):
+        return "", ""
     for name in (url.scheme, "all"):
         if name in given:
-            return _parse_proxy(given[name], f"network.proxies.{name}")
+            return given[name], f"network.proxies.{name}"
     for name in (f"{url.scheme}_proxy", "all_proxy"):
         value = _variable(environ, name)
         if value:
-            return _parse_proxy(value, name.upper())
-    return None
+            return value, name.upper()
+    return "", ""
 
 
 def make_tls(network: Network, environ: Mapping[str, str]) -> ssl.SSLContext:

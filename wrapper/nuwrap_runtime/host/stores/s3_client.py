@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any, Final, Optional
 
 from nuwrap_runtime.host.stores import Access, StoreError
+from nuwrap_runtime.host.stores.http_address import parse_url
+from nuwrap_runtime.host.stores.http_network import proxy_setting
 from nuwrap_runtime.host.stores.s3_refusals import Asking, Refused
 from nuwrap_runtime.host.stores.s3_settings import (
     DEFAULT_REGION,
@@ -19,6 +21,7 @@ from nuwrap_runtime.host.stores.s3_settings import (
     signature_version,
 )
 
+AMAZON: Final = "https://s3.amazonaws.com"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 CONCURRENCY: Final = 8
 PART_BYTES: Final = 8 * 1024 * 1024
@@ -85,7 +88,7 @@ class Connection:
         from botocore.config import Config  # type: ignore[import-untyped]
         from botocore.session import Session  # type: ignore[import-untyped]
 
-        session, network = Session(), self._access.network
+        session = Session()
         credentials = session.get_credentials()
         frozen = credentials.get_frozen_credentials() if credentials else None  # a role is taken on here
         config = Config(
@@ -94,7 +97,7 @@ class Connection:
             connect_timeout=self._at_most(CONNECT_SECONDS),
             read_timeout=self._at_most(READ_SECONDS),
             max_pool_connections=2 * CONCURRENCY,
-            proxies=dict(network.proxies) or None,
+            proxies=self._proxies(),
         )
         region = session.get_config_variable("region") or DEFAULT_REGION
         ours = boto3.Session(botocore_session=session, region_name=region)
@@ -102,6 +105,15 @@ class Connection:
         secrets = tuple(value for value in frozen or () if value)
         self._asking = Asking(client.meta.endpoint_url, is_signed=frozen is not None, secrets=secrets)
         return client
+
+    def _proxies(self) -> Optional[dict[str, str]]:
+        """Return the proxies that `network` names; None leaves it to the environment. botocore knows no `no` here."""
+        if not self._access.network.proxies:
+            return None
+        given = botocore_environment(self._access.environ)
+        url = parse_url(given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL") or AMAZON)
+        proxy, _ = proxy_setting(url, self._access.network, self._access.environ)
+        return {url.scheme: proxy} if proxy else {}
 
     def _bundle(self, session: Any) -> Optional[str]:
         path = self._access.network.ca or session.get_config_variable("ca_bundle")

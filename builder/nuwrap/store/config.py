@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from nuwrap.errors import StoreError, UsageError
 from nuwrap.spec.build import ENGINES, GROUP, USER, BuildSettings, RegistryAccess
 from nuwrap.store.home import make_folder
+from nuwrap.store.network import faults as network_faults
 from nuwrap.store.private import open_folder, read_file, say_why, write_whole
 from nuwrap_runtime.schema import did_you_mean, show
 
@@ -53,6 +54,34 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "build.kaniko_image": Setting("text", "", "image of kaniko's executor"),
     "build.kaniko_flags": Setting("list", (), "further flags for kaniko, as --compressed-caching=false"),
     "images.registry": Setting("text", "", "host and folder that have nuwrap's own images"),
+    "artifacts_store": Setting(
+        "text", "", "where clusters keep code, inputs and outputs, as s3://bucket/folder or pvc://claim/folder"
+    ),
+    "kubernetes.context": Setting("text", "", "context of the kubeconfig; its current one by default"),
+    "kubernetes.namespace": Setting(
+        "text", "", "namespace of runs, as team or nuwrap-{project}; the context's own by default"
+    ),
+    "kubernetes.service_account": Setting("text", "", "service account of runs; it gets no token"),
+    "kubernetes.pull_secrets": Setting("list", (), "names of Secrets with registries' log-ins"),
+    "kubernetes.push_secret": Setting("text", "", "name of the Secret whose log-in pushes images that are built there"),
+    "kubernetes.profiles": Setting("text", "", "where an administrator keeps profiles: a folder, or configmap:NAME"),
+    "kubernetes.send_secrets": Setting(
+        "flag", default=False, meaning="send secrets and source credentials of this machine that the cluster lacks"
+    ),
+    "kubernetes.storage_class": Setting("text", "", "class of claims that name none; the cluster's own by default"),
+    "kubernetes.cache_claim": Setting("text", "", "claim that keeps environments and sources for further runs"),
+    "kubernetes.deadline_s": Setting("count", 259200, "longest time of a job, its wait for a node included; 0 is none"),
+    "kubernetes.pending_timeout_s": Setting(
+        "count", 900, "how long a run may wait for a node or an image before it is given up; 0 is for ever"
+    ),
+    "kubernetes.keep_finished_s": Setting(
+        "count", 86400, "how long a job stays in the cluster after its log and result are here"
+    ),
+    "network.index": Setting("list", (), "package indexes, the first asked first, as https://index.example/simple"),
+    "network.ca": Setting(
+        "text", "", "file of the certificates that runs trust, in place of those that their image or system has"
+    ),
+    "network.proxies": Setting("pairs", {}, "proxies, as http=URL,https=URL,no=.example;10.0.0.0/8 (all=URL too)"),
     "allowed_base_images": Setting("list", (), "patterns of images that may be built on, as python:3.*"),
     "registries.docker_config": Setting("text", "", "folder with Docker's config.json, which has the log-ins"),
     "registries.insecure": Setting("list", (), "registries without TLS, as host:port"),
@@ -198,7 +227,7 @@ def _faults(name: str, value: Any) -> list[str]:
     if setting.choices and value not in setting.choices:
         near = did_you_mean(value, list(setting.choices))
         return [f"{name}: {show(value)} is not allowed; allowed: {', '.join(setting.choices)}{near}"]
-    return []
+    return network_faults(name, value) if name.startswith("network.") else []
 
 
 def _fits(setting: Setting, value: Any) -> bool:

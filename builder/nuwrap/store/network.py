@@ -1,0 +1,64 @@
+"""How runs reach package indexes and servers, as a user has set it for all of them: the launch's `network`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nuwrap.errors import UsageError
+from nuwrap_runtime.launch import Network
+from nuwrap_runtime.schema import did_you_mean, show
+
+SCHEMES: Final = ("http", "https", "all", "no")
+CA_BYTES: Final = 512 * 1024
+_LOGIN = re.compile(r"^(?:[\w.+-]+=)?(?:\w+://)?[^/\s]*@")
+_INDEX = re.compile(r"(?:[\w.-]+=)?(?:https?|file)://\S+")
+
+
+def faults(name: str, value: Any) -> list[str]:
+    """List what is wrong with the value of a setting that has its form. A log-in in an address is not shown."""
+    addresses = value if name == "network.index" else value.values() if name == "network.proxies" else ()
+    if any(_LOGIN.match(one) for one in addresses):
+        instead = "a netrc file (NETRC), or UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD with it as NAME=URL"
+        instead = "HTTPS_PROXY and HTTP_PROXY" if name == "network.proxies" else instead
+        return [f"{name}: an address has a log-in, and settings keep none; give it as a secret or variables: {instead}"]
+    if name == "network.index":
+        wrong = [one for one in addresses if not _INDEX.fullmatch(one)]
+        return [f"{name}: {show(one)} is no address; allowed: [NAME=]https://HOST/PATH" for one in wrong]
+    keys = value if name == "network.proxies" else ()
+    return [
+        f"{name}: {show(one)} is not known; allowed: {', '.join(SCHEMES)}{did_you_mean(one, list(SCHEMES))}"
+        for one in keys
+        if one not in SCHEMES
+    ]
+
+
+def read_network(values: Mapping[str, Any]) -> Network:
+    """Return the network that the settings describe, the authorities as text: a path means nothing elsewhere.
+
+    Raises UsageError for a file that cannot be read or has more than certificates.
+    """
+    proxies = dict(values["network.proxies"])
+    if "no" in proxies:
+        proxies["no"] = ",".join(re.split(r"[;,\s]+", proxies["no"].strip()))
+    path = values["network.ca"]
+    return Network(index=tuple(values["network.index"]), ca_text=_read_ca(path) if path else "", proxies=proxies)
+
+
+def _read_ca(path: str) -> str:
+    whole = os.path.abspath(os.path.expanduser(path))
+    try:
+        with open(whole, encoding="ascii", errors="replace") as stream:
+            text = stream.read(CA_BYTES + 1)
+    except OSError as exc:
+        raise UsageError(f"network.ca {path!r} cannot be read: {exc.strerror}; name a file of certificates") from exc
+    allowed = f"allowed: certificates alone, as PEM, {CA_BYTES // 1024} KiB at most"
+    if len(text) > CA_BYTES:
+        raise UsageError(f"network.ca {path!r} has more than {CA_BYTES} bytes; {allowed}")
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise UsageError(f"network.ca {path!r} has no certificate; {allowed}")
+    if "PRIVATE KEY-----" in text:
+        raise UsageError(f"network.ca {path!r} has a private key, which would go to every run; {allowed}")
+    return text

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from sdk_functions import completed
 
+from nuwrap.builds.wheels import wants_wheels
 from nuwrap.errors import UsageError
+from nuwrap.spec.function import make_function
 from nuwrap.store.config import read_config, write_config
-from nuwrap.store.network import read_network
-from nuwrap_runtime.launch import Network
+from nuwrap.store.network import read_network, with_network
+from nuwrap_runtime.launch import Network, parse_launch
 
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
@@ -93,3 +95,24 @@ def test_a_run_has_the_settings_unless_its_environment_says_other(
     (launch,) = (tmp_path / "work").glob(".nuwrap/runs/*/launch.json")
     network = {"index": ["https://index.example/simple"], "ca_text": PEM}
     assert json.loads(launch.read_text()).get("network") == (None if is_own else network)
+
+
+def test_a_host_that_has_no_run_gets_them_by_a_variable(tmp_path: Path) -> None:
+    assert with_network({"A": "1"}, read_config(str(tmp_path)).values) == {"A": "1"}
+    (tmp_path / "ca.pem").write_text(PEM)
+    set_all(tmp_path, index="https://index.example", ca=str(tmp_path / "ca.pem"), proxies="no=.example;.other")
+    made = with_network({"A": "1"}, read_config(str(tmp_path)).values)
+    network = Network(("https://index.example",), ca=str(tmp_path / "ca.pem"), proxies={"no": ".example,.other"})
+    document = {"api": "nuwrap/v1", "handler": "f", "code": "x", "network": json.loads(made["NUWRAP_NETWORK"])}
+    assert parse_launch(document).network == network
+    own = {"NUWRAP_NETWORK": '{"index": ["https://mine.example"]}'}
+    assert with_network(own, read_config(str(tmp_path)).values) == own
+
+
+def test_wheels_come_in_before_a_build_where_an_index_is_set(tmp_path: Path) -> None:
+    given = {"name": "f", "kind": "python", "python_version": "PYTHON3_11", "handler": "f", "code": "x"}
+    function = make_function({**given, "requirements": ["six"]}, origin="a test")
+    config = read_config(str(tmp_path))
+    assert not wants_wheels(function, config.build, with_network({}, config.values))
+    set_all(tmp_path, index="https://index.example")
+    assert wants_wheels(function, config.build, with_network({}, read_config(str(tmp_path)).values))

@@ -13,9 +13,10 @@ from nuwrap.spec.build import BuildSettings, ContextFile, ImageFacts
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 
 FOLDER = "wheels"  # of the run's folder, and of the context
-# Where a person names an index of their own; what it is, the build's base image does not know.
+# Where a person says how an index is reached; the build's base image does not know it.
 VARIABLES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX",
+    "NUWRAP_NETWORK",
 )  # fmt: skip
 
 
@@ -30,7 +31,7 @@ class WheelsFailed(PlatformError):
 
 
 def wants_wheels(function: Function, settings: BuildSettings, environ: Mapping[str, str]) -> bool:
-    """Tell whether requirements come as wheels in the context: by the setting, else where an index is named here."""
+    """Tell whether requirements come as wheels in the context: by the setting, else where an index is told of here."""
     if not function.requirements or settings.wheels == "never":
         return False
     return settings.wheels == "always" or any(environ.get(name) for name in VARIABLES)

@@ -23,6 +23,7 @@ from nuwrap.spec.run_values import make_run_values
 from nuwrap.store import BUILT_IMAGE
 from nuwrap.store.config import read_config
 from nuwrap.store.home import home_folder
+from nuwrap.store.network import with_network
 from nuwrap.text import escape
 
 
@@ -57,9 +58,10 @@ def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
     function = file.function
     values = make_run_values("build", fields, origin=f"the build of {function.name!r}")
     start = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else os.getcwd()
-    settings = read_config(home_folder(os.environ)).build
+    config = read_config(home_folder(os.environ))
+    environ = with_network(os.environ, config.values)
     with tempfile.TemporaryDirectory(prefix="nuwrap-plan-") as work:
-        asked = Asked(function, values, settings, start, "plan", dict(os.environ), say, (STDERR,))
+        asked = Asked(function, values, config.build, start, "plan", environ, say, (STDERR,))
         prepared = prepare(asked, work)
         yield Look(prepared, find_built(prepared, asked.environ))
 

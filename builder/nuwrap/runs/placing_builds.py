@@ -18,6 +18,7 @@ from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.run_values import RunValues
 from nuwrap.store import FunctionRecord, RunRecord, Store
 from nuwrap.store.config import read_config
+from nuwrap.store.network import with_network
 
 HERE = ("local", "docker")  # both build on this machine
 STDERR = 2
@@ -34,7 +35,7 @@ def place_build(
     for note in platform_notes(spec, values, "local"):
         say(note)
     secrets = read_secrets(home, spec.project, values, order)
-    settings = read_config(home).build
+    config = read_config(home)
     base = base_folder(order)
     run = order.again.id if order.again else str(uuid.uuid4())
     held = alive.take(home, run)
@@ -44,10 +45,10 @@ def place_build(
             asked = preparing.Asked(
                 function=spec,
                 values=values,
-                settings=settings,
+                settings=config.build,
                 start=function.folder or base,
                 run=run,
-                environ=dict(os.environ),
+                environ=with_network(os.environ, config.values),
                 say=say,
                 err=(STDERR,) if order.is_attended else (),
             )

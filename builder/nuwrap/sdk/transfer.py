@@ -8,6 +8,9 @@ import tempfile
 from nuwrap.command import Command, stream
 from nuwrap.errors import PlatformError
 from nuwrap.platforms.local import host_argv
+from nuwrap.store.config import read_config
+from nuwrap.store.home import home_folder
+from nuwrap.store.network import with_network
 
 REASON_CHARACTERS = 4000
 
@@ -15,7 +18,8 @@ REASON_CHARACTERS = 4000
 def copy(source: str, target: str) -> None:
     """Copy a file or a folder; one of the two is an address. Raises PlatformError with the store's reason."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        command = Command(host_argv(["store", source, target]), os.environ)
+        environ = with_network(os.environ, read_config(home_folder(os.environ)).values)
+        command = Command(host_argv(["store", source, target]), environ)
         code = stream(command, out=(out.fileno(),), err=(err.fileno(),))
         if code:
             err.seek(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from nuwrap_runtime.launch import Network
 from nuwrap_runtime.schema import did_you_mean, show
 
 SCHEMES: Final = ("http", "https", "all", "no")
+VARIABLE: Final = "NUWRAP_NETWORK"
 CA_BYTES: Final = 512 * 1024
 _LOGIN = re.compile(r"^(?:[\w.+-]+=)?(?:\w+://)?[^/\s]*@")
 _INDEX = re.compile(r"(?:[\w.-]+=)?(?:https?|file)://\S+")
@@ -47,10 +49,27 @@ def read_network(values: Mapping[str, Any]) -> Network:
     return Network(index=tuple(values["network.index"]), ca_text=_read_ca(path) if path else "", proxies=proxies)
 
 
+def with_network(environ: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment of a host on this machine that gets no run's launch; a NUWRAP_NETWORK of its own wins.
+
+    The authorities are a path there: a variable has no room for a bundle. Raises UsageError as `read_network` does.
+    """
+    network = read_network(values)
+    if environ.get(VARIABLE) or network == Network():
+        return dict(environ)
+    told: dict[str, Any] = {"index": list(network.index), "proxies": dict(network.proxies)}
+    if network.ca_text:
+        told["ca"] = _whole(values["network.ca"])
+    return {**environ, VARIABLE: json.dumps({key: value for key, value in told.items() if value})}
+
+
+def _whole(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
 def _read_ca(path: str) -> str:
-    whole = os.path.abspath(os.path.expanduser(path))
     try:
-        with open(whole, encoding="ascii", errors="replace") as stream:
+        with open(_whole(path), encoding="ascii", errors="replace") as stream:
             text = stream.read(CA_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"network.ca {path!r} cannot be read: {exc.strerror}; name a file of certificates") from exc

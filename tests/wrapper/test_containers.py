@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from http_server import File, HttpServer
 from made_packages import make_links
 from running_container import CODE, ENTRY, RECORDS, TREE, UID, RunningContainer, find_image, readable_copy
 
@@ -95,6 +96,21 @@ def test_a_variable_changes_a_key_of_the_images_launch(image: Image) -> None:
     image.bake("def f(x): return x + 1\n", parameters={"x": 1})
     image.start("job", NUWRAP_PARAMETERS='{"x": 41}').wait()
     assert image.result()["results"] == {"output_0": 42}
+
+
+def test_what_one_container_has_fetched_another_of_the_same_user_runs(image: Image, web: HttpServer) -> None:
+    """As an init container and the pod's own share a volume: the second one reaches nothing, and has no need to."""
+    key = "store://p/artifact/artifact/a:1"
+    launch = {"handler": "f", "code_src": web.on("/fn.py", File(b"def f(a): return open(a.as_file()).read()\n"))}
+    launch.update(inputs={"a": key}, entities={key: {"kind": "artifact", "path": web.on("/a.txt", File(b"7"))}})
+    (image.records / "run.json").write_text(json.dumps({"api": "nuwrap/v1", "run": "r", **launch}))
+    given = {"NUWRAP_LAUNCH": f"@{RECORDS}/run.json"}
+    fetched = image.start("fetch", options=("--network", "host"), **given).wait()
+    assert fetched.code == 0, fetched.stderr
+    done = image.start("job", options=("--network", "none"), **given).wait()
+    assert done.code == 0, done.stderr
+    assert image.result()["results"] == {"output_0": "7"}
+    assert image.result()["source"]["revision"].startswith("sha256:")
 
 
 def test_without_a_place_to_write_there_is_a_reason(image: Image) -> None:

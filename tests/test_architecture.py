@@ -45,16 +45,20 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
     "nuwrap.store": ("nuwrap.errors", "nuwrap.spec", "nuwrap.store"),
     "nuwrap.docker": ("nuwrap.errors", "nuwrap.command"),
+    "nuwrap.cluster": ("nuwrap.errors", "nuwrap.cluster"),
     "nuwrap.host": ("nuwrap.errors", "nuwrap.command", "nuwrap.platforms"),
     "nuwrap.registry": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.registry"),
     "nuwrap.engines": (
-        "nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.docker", "nuwrap.registry", "nuwrap.engines",
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.cluster", "nuwrap.docker", "nuwrap.registry",
+        "nuwrap.engines", "nuwrap.plan.kubernetes",
     ),
     "nuwrap.platforms": (
-        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.platforms",
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.cluster", "nuwrap.docker",
+        "nuwrap.platforms",
     ),
     "nuwrap.builds": (
-        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.docker", "nuwrap.registry",
+        "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.cluster", "nuwrap.docker",
+        "nuwrap.registry",
         "nuwrap.engines", "nuwrap.host", "nuwrap.platforms", "nuwrap.builds", "nuwrap.text",
     ),
     "nuwrap.runs": (
@@ -87,7 +91,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "git": (f"{RUNTIME}/host/sources/git.py",),
     "h11": (f"{RUNTIME}/host/service/parser_h11.py",),
     "httptools": (f"{RUNTIME}/host/service/parsers.py",),
-    "jinja2": (f"{TOOLKIT}/plan/dockerfile.py",),
+    "jinja2": (f"{TOOLKIT}/plan/rendering.py",),
+    "kubernetes": (f"{TOOLKIT}/cluster/connecting.py",),
     "msgpack": (f"{RUNTIME}/worker/msgpack.py",),
     "packaging": (
         f"{RUNTIME}/host/packages.py", f"{RUNTIME}/host/requirements.py", f"{TOOLKIT}/spec/requirements.py",
@@ -100,7 +105,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "rich": (f"{TOOLKIT}/cli/show.py",),
     "s3transfer": (f"{RUNTIME}/host/stores/s3_client.py",),
     "typing_extensions": (f"{TOOLKIT}/sdk/arguments.py",),
-    "urllib3": (f"{RUNTIME}/host/stores/http_connections.py",),
+    "urllib3": (f"{RUNTIME}/host/stores/http_connections.py", f"{TOOLKIT}/cluster/transport.py"),
+    "websocket": (f"{TOOLKIT}/cluster/sockets.py",),
     "yaml": (f"{TOOLKIT}/spec/document.py",),
 }  # fmt: skip
 USERS = {"matplotlib", "nuclio_sdk", "numpy", "orjson", "pandas", "polars", "pyarrow"}

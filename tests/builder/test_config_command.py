@@ -41,8 +41,11 @@ def test_a_setting_is_changed_and_read(run_nuwrap: Nuwrap, tmp_path: Path) -> No
     [
         (["get", "platfrom"], f"'platfrom': unknown setting; did you mean 'platform'?; allowed: {KNOWN}"),
         (["set", "platfrom", "local"], f"'platfrom': unknown setting; did you mean 'platform'?; allowed: {KNOWN}"),
-        (["set", "platform", "locl"], "platform 'locl' is not known; allowed: docker, local; did you mean 'local'?"),
-        (["set", "platform", ""], "platform '' is not known; allowed: docker, local"),
+        (
+            ["set", "platform", "locl"],
+            "platform 'locl' is not known; allowed: docker, kubernetes, local; did you mean 'local'?",
+        ),
+        (["set", "platform", ""], "platform '' is not known; allowed: docker, kubernetes, local"),
     ],
 )
 def test_what_does_not_exist_is_refused(run_nuwrap: Nuwrap, tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -18,18 +18,12 @@ from nuwrap.errors import PlatformError
 from nuwrap.platforms import docker_boot
 from nuwrap.platforms.docker_back import bring_back
 from nuwrap.platforms.docker_engine import Engine
-from nuwrap.platforms.docker_environment import (
-    hide_own,
-    own_variables,
-    passed_on,
-    settle_certificates,
-    warn_of_variables,
-    without_fetching,
-)
+from nuwrap.platforms.docker_environment import hide_own, own_variables, settle_certificates
 from nuwrap.platforms.docker_given import Given, write_given
 from nuwrap.platforms.docker_images import user_of
 from nuwrap.platforms.docker_plan import plan_inside
 from nuwrap.platforms.docker_wanted import Gift, read_wanted
+from nuwrap.platforms.passing import passed_on, warn_of_variables, without_fetching
 from nuwrap_runtime.errors import OutputsError, SourceError
 from nuwrap_runtime.launch import Launch, Limits
 

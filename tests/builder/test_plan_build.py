@@ -32,7 +32,7 @@ from dockerfile_reader import read
 
 from nuwrap.errors import SpecError
 from nuwrap.plan.build import plan_build
-from nuwrap.plan.dockerfile import templates_dir
+from nuwrap.plan.rendering import templates_dir
 from nuwrap.plan.references import own_name
 from nuwrap.spec.build import LABEL_API, LABEL_FEATURES, BuildPlan, BuildSettings, ContextFile, SourceFacts
 from nuwrap_runtime.launch import parse_launch
@@ -449,7 +449,7 @@ def test_the_template_is_in_the_wheel_and_found_there(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("nuwrap-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    ask = "from nuwrap.plan.dockerfile import templates_dir; print(templates_dir())"
+    ask = "from nuwrap.plan.rendering import templates_dir; print(templates_dir())"
     done = subprocess.run(
         [sys.executable, "-c", ask],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},

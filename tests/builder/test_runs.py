@@ -181,7 +181,10 @@ def test_a_service_is_started_again_where_it_was(dh: Any) -> None:
     ("values", "said"),
     [
         ({"local_execution": False}, "local_execution is false, and no other platform is set"),
-        ({"platform": "locl"}, "platform 'locl' is not known; allowed: docker, local; did you mean 'local'"),
+        (
+            {"platform": "locl"},
+            "platform 'locl' is not known; allowed: docker, kubernetes, local; did you mean 'local'",
+        ),
     ],
 )
 def test_a_run_that_has_no_place_is_refused(dh: Any, values: dict[str, Any], said: str) -> None:

@@ -28,9 +28,10 @@ from nuwrap.plan.build_faults import (
     source_faults,
     user_notes,
 )
-from nuwrap.plan.dockerfile import Sheet, read_steps, render, template_text
+from nuwrap.plan.dockerfile import TEMPLATE, Sheet, read_steps, render
 from nuwrap.plan.instructions import QUIET, complete
 from nuwrap.plan.references import image_name, name_faults
+from nuwrap.plan.rendering import template_text
 from nuwrap.spec.build import (
     LABEL_API,
     LABEL_CONTENT,
@@ -139,7 +140,7 @@ def _seal(given: Given, sheet: Sheet, notes: Sequence[str]) -> BuildPlan:
     """Return the plan of the sheet: with digest, labels, name and files."""
     function, values, facts = given.function, given.values, given.facts
     arguments = {one.name: one.value for one in values.envs if one.name in sheet.build_envs}
-    layout = records.digest_of([template_text(), sheet.user, sheet.group, sheet.runtime != ""])
+    layout = records.digest_of([template_text(TEMPLATE), sheet.user, sheet.group, sheet.runtime != ""])
     python = f"{PYTHON_VERSIONS[function.python_version]}{', installed' if sheet.python_install else ''}"
     inputs = records.list_inputs(
         function, values, facts, requirements=given.requirements, told={"python": python, "layout": layout}

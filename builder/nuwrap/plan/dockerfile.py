@@ -1,4 +1,4 @@
-r"""From checked values to the text of a Dockerfile. The toolkit's one user of jinja2.
+r"""From checked values to the text of a Dockerfile.
 
 How a Dockerfile is read, so what a value could do to it (moby/buildkit, frontend/dockerfile): `parser/parser.go` takes
 a file line by line, joins a line that ends with `\` to the next, and takes the lines after a RUN with `<<WORD` as its
@@ -11,18 +11,14 @@ So every value stands on one line, each in the one form that is taken literally;
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from nuwrap.errors import SpecError
+from nuwrap.plan import rendering
 from nuwrap.spec.build import CODE, RECORDS, TREE, Step
 from nuwrap_runtime.schema import is_text, show
 
@@ -74,7 +70,7 @@ class Sheet:
 def render(sheet: Sheet) -> str:
     """Return the Dockerfile. Raises SpecError for a value that no line can hold; callers name the field before."""
     values = {name: getattr(sheet, name) for name in Sheet.__dataclass_fields__}
-    text = _environment().get_template(TEMPLATE).render(**values, **_CONSTANT)
+    text = rendering.render(TEMPLATE, {**values, **_CONSTANT}, check=_check, quoted=quote_value)
     for line in text.split("\n"):
         if len(line.encode("utf-8")) > LINE_BYTES:
             raise SpecError(
@@ -92,17 +88,6 @@ def read_steps(dockerfile: str) -> list[Step]:
         elif line.startswith(_CARRIED_OUT):
             steps.append(Step(key, line))
     return steps
-
-
-def templates_dir() -> Path:
-    """Return the folder of our templates: in the package, else (an editable install has no copy) in the checkout."""
-    inside = Path(__file__).parents[1] / "templates"
-    return inside if inside.is_dir() else Path(__file__).parents[3] / "templates"
-
-
-def template_text() -> str:
-    """Return the template as it is, for who wants to know whether it has changed."""
-    return (templates_dir() / TEMPLATE).read_text("utf-8")
 
 
 def line_fault(text: str) -> str:
@@ -140,21 +125,3 @@ def _check(value: Any) -> Any:
     if fault:
         raise SpecError(f"{show(value)} {fault}")
     return value
-
-
-def _as_json(value: Sequence[str] | Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(  # noqa: S701 - a Dockerfile is no HTML
-        loader=FileSystemLoader(templates_dir()),
-        undefined=StrictUndefined,
-        finalize=_check,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(quoted=quote_value, json=_as_json)
-    return environment

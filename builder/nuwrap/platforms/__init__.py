@@ -31,13 +31,44 @@ class Container:
 
 
 @dataclass(frozen=True)
+class PodImages:
+    """The images of a pod, pinned where their registry answers. `image` has the function; `fetcher` is ours of the same
+    Python. `is_foreign` tells that the runtime is to be brought in, `is_baked` that the code is in the image.
+    """
+
+    image: str = ""
+    fetcher: str = ""
+    is_foreign: bool = False
+    is_baked: bool = False
+
+
+@dataclass(frozen=True)
+class ForCluster:
+    """What a run tells a cluster: the task's fields as plain values, the user's settings by name, and the record.
+
+    The record is what a colleague's nuwrap takes the run over by: `function` and `run` as the history has them, names
+    of secrets alone. `files` come with the run, by their place below `/run/nuwrap`; `paths` tells of places of code
+    and inputs in the container which paths here they were. `local_secrets` are the run's secrets of which this machine
+    has the values.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    images: PodImages = PodImages()
+    files: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    local_secrets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Job:
     """A launch with what a platform needs beside it.
 
     `folder` is where a relative `code_src` starts, `base` where files of the run go, `python_version` the minor version
     (`3.11`), `environ` what the function gets beside the platform's own environment. `attempt` counts the starts of
     the same run. A service's `host` is who takes its requests: "nuclio" is Nuclio's processor, all else our own.
-    `container` is for platforms that have some.
+    `container` and `cluster` are for platforms that have some.
     """
 
     launch: Launch
@@ -48,6 +79,7 @@ class Job:
     attempt: int = 1
     host: str = ""
     container: Container = Container()
+    cluster: ForCluster = ForCluster()
 
 
 @dataclass(frozen=True)
@@ -64,14 +96,29 @@ class Screen:
     """Where a run prints beside its log, as file descriptors: a person's terminal, a pipe, or nowhere.
 
     With `is_json` a service tells its addresses and logs as JSON lines. `on_start` gets the process that was started,
-    `keep_open` are descriptors that it holds as long as it lives.
+    `on_wait` why a run has not begun yet, `keep_open` are descriptors that the process holds as long as it lives. With
+    `is_detached` nobody waits: a stop ends the process that follows a remote run, and not the run.
     """
 
     out: Sequence[int] = ()
     err: Sequence[int] = ()
     is_json: bool = False
     on_start: Callable[[int], None] = lambda _pid: None
+    on_wait: Callable[[str], None] = lambda _reason: None
     keep_open: Sequence[int] = ()
+    is_detached: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a remote run is at now: `is_over` tells that `attend` will bring what it has left at once; `service` are the
+    addresses that need nobody here. `reason` says why it has not begun.
+    """
+
+    is_running: bool
+    is_over: bool = False
+    reason: str = ""
+    service: Mapping[str, str] = field(default_factory=dict)
 
 
 class Platform(Protocol):
@@ -83,19 +130,34 @@ class Platform(Protocol):
         Raises PlatformError when the run cannot be started: nothing is left then.
         """
 
-    def attend(self, placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int:
+    def attend(self, placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:
         """Run a job to its end, or serve until a stop ends it, and return the exit code.
 
         Of a service the first stop is a clean end with exit code 0, a second is at once. The folder has `log.txt`, and
         `result.json` unless the process was killed (a job's, where `output_path` names another place). Without an
         address in the launch only this machine can reach a service. `secrets` are the values to the launch's names.
+        None says that the run goes on without this process, which a remote one alone does, on a detached screen.
         """
+
+
+class Remote(Platform, Protocol):
+    """A platform whose runs live on without a process of ours: `attend` submits a run unless it is there, follows it,
+    and brings what it has left, also in another process than the one that began it.
+    """
+
+    def look(self, folder: str) -> Seen:
+        """Return what the run of that folder is at. Raises PlatformError where that cannot be known."""
+
+    def stop(self, folder: str) -> None:
+        """Ask the run to end; who follows it sees that it does. Raises PlatformError."""
 
 
 PLATFORMS: Final[Mapping[str, str]] = {
     "docker": "nuwrap.platforms.docker",
+    "kubernetes": "nuwrap.platforms.kubernetes",
     "local": "nuwrap.platforms.local",
 }
+REMOTE: Final = frozenset({"kubernetes"})
 
 
 def get_platform(name: str) -> Platform:
@@ -105,3 +167,12 @@ def get_platform(name: str) -> Platform:
             f"platform {name!r} is not known; allowed: {', '.join(PLATFORMS)}{did_you_mean(name, list(PLATFORMS))}"
         )
     return cast("Platform", import_module(PLATFORMS[name]))
+
+
+def get_remote(name: str) -> Remote:
+    """Return the remote platform of that name. Raises UsageError for another."""
+    if name not in REMOTE:
+        raise UsageError(
+            f"platform {name!r} runs nothing without a process of this machine; {', '.join(sorted(REMOTE))}"
+        )
+    return cast("Remote", get_platform(name))

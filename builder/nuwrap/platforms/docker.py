@@ -17,12 +17,13 @@ from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.platforms import Job, Placed, Screen
 from nuwrap.platforms.docker_back import check_folder
 from nuwrap.platforms.docker_engine import Engine
-from nuwrap.platforms.docker_environment import hide_own, settle_certificates, warn_of_variables
+from nuwrap.platforms.docker_environment import hide_own, settle_certificates
 from nuwrap.platforms.docker_images import choose_images
 from nuwrap.platforms.docker_run import Attempt
 from nuwrap.platforms.docker_service import plan_ports
 from nuwrap.platforms.docker_strays import held, labels, remove_strays
 from nuwrap.platforms.docker_wanted import Wanted, read_wanted, write_wanted
+from nuwrap.platforms.passing import warn_of_variables
 from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
 
 

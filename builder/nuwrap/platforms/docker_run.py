@@ -15,16 +15,10 @@ from nuwrap.platforms import Placed, Screen
 from nuwrap.platforms.docker_back import bring_back
 from nuwrap.platforms.docker_create import Made, fetch_args, main_args, numeric_user, opener_args
 from nuwrap.platforms.docker_engine import Engine
-from nuwrap.platforms.docker_environment import (
-    PREFIX,
-    image_variables,
-    own_variables,
-    passed_on,
-    without_fetching,
-)
+from nuwrap.platforms.docker_environment import PREFIX, image_variables, own_variables
 from nuwrap.platforms.docker_given import Given
 from nuwrap.platforms.docker_images import check_own, is_foreign, user_of
-from nuwrap.platforms.docker_result import localize, tell_no_memory, tell_not_fetched
+from nuwrap.platforms.docker_result import tell_no_memory, tell_not_fetched
 from nuwrap.platforms.docker_runtime import ensure_runtime
 from nuwrap.platforms.docker_service import (
     Watch,
@@ -36,6 +30,8 @@ from nuwrap.platforms.docker_service import (
 )
 from nuwrap.platforms.docker_start import End, Streams, run_container
 from nuwrap.platforms.docker_wanted import CACHE, GIVEN, RUN, SECRETS, TEMPORARY, WORK, Wanted
+from nuwrap.platforms.left import localize
+from nuwrap.platforms.passing import passed_on, without_fetching
 from nuwrap_runtime.launch import Launch, parse_launch
 
 STOPPED_CODE = 143
@@ -220,7 +216,7 @@ class Attempt:
         wanted = self._wanted
         has_result = bring_back(self._engine, container, wanted.folder, self._launch.run, limits=self._launch.limits)
         if has_result:
-            localize(wanted.folder, wanted)
+            localize(wanted.folder, wanted.paths)
         elif end.is_out_of_memory:
             tell_no_memory(wanted.folder, self._launch, KILLED_CODE)
             return KILLED_CODE

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nuwrap.errors import UsageError
+from nuwrap.errors import NotFound, UsageError
 from nuwrap.plan.launch import plan_run
 from nuwrap.plan.references import own_name, repository
-from nuwrap.platforms import Container, Job, get_platform
+from nuwrap.platforms import REMOTE, Container, ForCluster, Job, PodImages, get_platform
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved, resolve
@@ -21,7 +23,9 @@ from nuwrap.spec.function import PYTHON_VERSIONS, Function, make_function
 from nuwrap.spec.run_values import RunValues, TaskValues
 from nuwrap.store import BUILT_IMAGE, CONSUMES, PENDING, FunctionRecord, LineageRecord, RunRecord, Store
 from nuwrap.store.config import Config, read_config
+from nuwrap.store.network import read_network
 from nuwrap.store.secrets import Secrets
+from nuwrap_runtime.launch import Launch
 
 IDENTITY = ("name", "kind", "project", "uuid")
 ANY_PORT = {"port": 0, "admin_port": 0}
@@ -147,9 +151,13 @@ def place(
     base = base_folder(order)
     values = _absolute(values, base)
     resolved = resolve(store, spec, values, base)
-    secrets = read_secrets(home, spec.project, values, order)
+    is_remote = name in REMOTE
+    secrets = (_known_secrets if is_remote else read_secrets)(home, spec.project, values, order)
     run = order.again.id if order.again else str(uuid.uuid4())
-    job = _make_job(spec, function.folder or base, values, resolved, run=run, base=base, order=order)
+    job = _make_job(
+        spec, function.folder or base, values, resolved, run=run, base=base, order=order, is_remote=is_remote
+    )
+    job = replace(job, launch=_reaching(job.launch, read_config(home), is_remote=is_remote))
     if name == "docker":
         from nuwrap.builds.moved import moved_note
 
@@ -157,9 +165,17 @@ def place(
         note = moved_note(job)
         if note:
             say(note)
+    if is_remote:
+        job = replace(
+            job,
+            container=_container(spec, values, read_config(home)),
+            cluster=_for_cluster(function, values, read_config(home), secrets),
+        )
+        job = replace(job, cluster=replace(job.cluster, images=_pod_images(job, name, read_config(home), say)))
     held = alive.take(home, run)
     try:
-        here = platform.place(job, say=say)
+        with _delivered(job, is_remote=is_remote) as delivered:
+            here = platform.place(delivered, say=say)
         try:
             record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, name, {}, here.folder)
             return Placed(write_down(store, function, values, resolved, record, order), here, held, secrets)
@@ -193,10 +209,68 @@ def read_secrets(home: str, project: str, values: RunValues, order: Order) -> di
     return {**found, **order.secrets}
 
 
+@contextmanager
+def _delivered(job: Job, *, is_remote: bool) -> Iterator[Job]:
+    """Give the job as a remote platform takes it, what it needs of this machine beside it; another as it is."""
+    if not is_remote:
+        yield job
+        return
+    from nuwrap.builds.delivering import deliver
+
+    with tempfile.TemporaryDirectory(prefix="nuwrap-deliver-") as work:
+        given = deliver(job.launch, job.folder, work, dict(os.environ), is_baked=job.cluster.images.is_baked)
+        yield replace(job, launch=given.launch, cluster=replace(job.cluster, files=given.files, paths=given.paths))
+
+
+def _reaching(launch: Launch, config: Config, *, is_remote: bool) -> Launch:
+    """Return the launch with the network of the settings; a NUWRAP_NETWORK of this machine wins where it is read."""
+    if os.environ.get("NUWRAP_NETWORK") and not is_remote:
+        return launch
+    return replace(launch, network=read_network(config.values))
+
+
+def _known_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:
+    """Return those of the run's secrets that are known here: a cluster may have the others."""
+    kept, found = Secrets(home), dict(order.secrets)
+    for name in values.secrets:
+        if name not in found:
+            with suppress(NotFound):
+                found[name] = kept.get(project, name)
+    return found
+
+
+def _pod_images(job: Job, platform: str, config: Config, say: Callable[[str], None]) -> PodImages:
+    from nuwrap.builds.pod_images import choose_pod_images
+
+    return choose_pod_images(
+        job.container, job.python_version, config.build, dict(os.environ), is_nuclio=platform == "nuclio", say=say
+    )
+
+
+def _for_cluster(function: FunctionRecord, values: RunValues, config: Config, secrets: Mapping[str, str]) -> ForCluster:
+    version = {"id": function.id, "name": function.name, "spec": dict(function.spec)}
+    return ForCluster(
+        fields=values.model_dump(mode="json", exclude_none=True, exclude={"inputs", "parameters", "init_parameters"}),
+        settings=config.values,
+        record={"function": version, "run": {"action": values.action, "spec": values.given()}},
+        local_secrets=frozenset(secrets),
+    )
+
+
 def _make_job(
-    function: Function, folder: str, values: RunValues, resolved: Resolved, *, run: str, base: str, order: Order
+    function: Function,
+    folder: str,
+    values: RunValues,
+    resolved: Resolved,
+    *,
+    run: str,
+    base: str,
+    order: Order,
+    is_remote: bool,
 ) -> Job:
-    if values.action == "serve" and not order.is_attended:  # nobody waits at a known port, and two may be served
+    if (
+        values.action == "serve" and not order.is_attended and not is_remote
+    ):  # nobody waits at a known port, and two may be served
         values = values.model_copy(
             update={name: port for name, port in ANY_PORT.items() if getattr(values, name) is None}
         )

@@ -17,11 +17,11 @@ from nuwrap import errors
 from nuwrap.builds import attending
 from nuwrap.command import Command, hide_environment, start_detached
 from nuwrap.errors import NotFound, NuwrapError
+from nuwrap.platforms import REMOTE, Screen, get_platform
 from nuwrap.platforms import Placed as PlacedHere
-from nuwrap.platforms import Screen, get_platform
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
-from nuwrap.store import ERROR, RUNNING, STOPPED, RunRecord, Store, open_store
+from nuwrap.store import ERROR, PENDING, RUNNING, STOPPED, RunRecord, Store, open_store
 from nuwrap.store.secrets import Secrets
 from nuwrap_runtime import errors as runtime_errors
 
@@ -43,12 +43,8 @@ START = (
 def start(home: str, placed: Placed) -> RunRecord:
     """Start the run in a process of its own and return its record. Raises PlatformError; the run has ended then."""
     record, held = placed.record, placed.held
-    files = (str(errors.__file__), str(runtime_errors.__file__))
-    places = [os.path.dirname(os.path.dirname(os.path.abspath(one))) for one in files]
-    argv = [sys.executable, "-I", "-S", "-c", START, "\n".join(places), home, record.id, str(held)]
-    command = Command(argv, placed.here.environ, cwd=placed.here.start, keep_open=(held,))
     try:
-        pid = start_detached(command, log=os.path.join(record.folder, LOG))
+        pid = _launch(home, record, placed.here, held)
     except BaseException as exc:
         with closing(open_store(home)) as store:
             _end(store, record, ERROR, f"platform: {exc}")
@@ -59,11 +55,40 @@ def start(home: str, placed: Placed) -> RunRecord:
     return record
 
 
+def follow(home: str, record: RunRecord) -> None:
+    """Let a process of its own follow a remote run that nobody here follows; one that is followed stays so.
+
+    Raises PlatformError when it cannot be started.
+    """
+    try:
+        held = alive.take(home, record.id)
+    except NuwrapError:
+        return
+    try:
+        os.makedirs(record.folder, mode=0o700, exist_ok=True)
+        pid = _launch(home, record, PlacedHere(record.folder, os.getcwd(), dict(os.environ)), held)
+    except BaseException:
+        alive.release(home, record.id, held)
+        raise
+    alive.add_process(held, "supervisor", pid)
+    os.close(held)
+
+
+def _launch(home: str, record: RunRecord, here: PlacedHere, held: int) -> int:
+    """Start the supervisor's process and return its id. Raises PlatformError."""
+    files = (str(errors.__file__), str(runtime_errors.__file__))
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(one))) for one in files]
+    bare = [] if record.platform in REMOTE else ["-S"]  # a cluster's client is a third-party module
+    argv = [sys.executable, "-I", *bare, "-c", START, "\n".join(places), home, record.id, str(held)]
+    command = Command(argv, here.environ, cwd=here.start, keep_open=(held,))
+    return start_detached(command, log=os.path.join(record.folder, LOG))
+
+
 def attend(store: Store, home: str, placed: Placed, screen: Screen) -> tuple[int, RunRecord]:
     """Run the run in this process, printing to the screen; return its exit code and its record. It has ended then."""
     alive.add_process(placed.held, "supervisor", os.getpid())
     try:
-        code = _attend(store, placed.record, placed.here, placed.held, placed.secrets, screen)
+        code = _attend(store, placed.record, placed.here, placed.held, placed.secrets, screen) or 0
         return code, _finish(store, placed.record, code)
     except NuwrapError as exc:
         _end(store, placed.record, ERROR, f"{exc.phase}: {exc}")
@@ -95,18 +120,32 @@ def main(home: str, run: str, held: str) -> int:
 def _supervise(store: Store, home: str, record: RunRecord, held: int) -> int:
     here = PlacedHere(record.folder, os.getcwd(), dict(os.environ))
     try:
-        kept = Secrets(home)
-        secrets = {name: kept.get(record.project, name) for name in record.spec.get("secrets", ())}
-        code = _attend(store, record, here, held, secrets, Screen())
+        secrets = _read_secrets(home, record)
+        code = _attend(store, record, here, held, secrets, Screen(is_detached=True))
     except NuwrapError as exc:
         _end(store, record, ERROR, f"{exc.phase}: {exc}")
         return exc.exit_code
     except _Stop:
-        _end(store, record, STOPPED, "stopped before it began")
+        if record.platform not in REMOTE:
+            _end(store, record, STOPPED, "stopped before it began")
         return STOPPED_CODE
+    if code is None:
+        return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what it has left is kept
     _finish(store, record, code)
     return 0
+
+
+def _read_secrets(home: str, record: RunRecord) -> dict[str, str]:
+    """Return the run's secrets; of a remote run those that are here, as a cluster has its own. Raises NotFound."""
+    kept, found = Secrets(home), {}
+    for name in record.spec.get("secrets", ()):
+        try:
+            found[name] = kept.get(record.project, name)
+        except NotFound:
+            if record.platform not in REMOTE:
+                raise
+    return found
 
 
 class _Stop(BaseException):
@@ -119,8 +158,10 @@ def _raise_stop(_number: int, _frame: FrameType | None) -> None:
 
 def _attend(
     store: Store, record: RunRecord, here: PlacedHere, held: int, secrets: Mapping[str, str], screen: Screen
-) -> int:
-    """Run the host to its end and return its exit code; the history hears when it has begun."""
+) -> int | None:
+    """Run the host to its end and return its exit code, None for a remote run that goes on; the history hears when it
+    has begun.
+    """
     has_ended = threading.Event()
 
     def begin(pid: int) -> None:
@@ -131,8 +172,12 @@ def _attend(
             with suppress(NuwrapError):  # it runs, be that written down or not
                 store.change_run(record.id, RUNNING)
 
+    def wait(reason: str) -> None:
+        with suppress(NuwrapError):
+            store.change_run(record.id, PENDING, reason)
+
     # The host holds the lock too: a job goes on when its supervisor is killed, and so does the run.
-    shown = replace(screen, on_start=begin, keep_open=(*screen.keep_open, held))
+    shown = replace(screen, on_start=begin, on_wait=wait, keep_open=(*screen.keep_open, held))
     try:
         if record.action == "build":
             return attending.attend(here, secrets=secrets, screen=shown)
@@ -147,7 +192,7 @@ def _tell_addresses(store: Store, record: RunRecord, has_ended: threading.Event)
     while not has_ended.wait(LOOK_SECONDS):
         with suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
             told = json.load(stream)
-            service = {"url": told["address"], "admin_url": told["admin"]}
+            service = {"url": told["address"], "admin_url": told["admin"], **told.get("more", {})}
             with suppress(NuwrapError):  # it serves, be that written down or not
                 store.change_run(record.id, RUNNING, service=service)
             return

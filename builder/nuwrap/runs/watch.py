@@ -1,6 +1,7 @@
 """What becomes of a run that was started: asked for, waited for, followed, stopped, started again.
 
-A run whose processes are all gone without a word is ended by whoever asks for it next.
+A run whose processes are all gone without a word is ended by whoever asks for it next; a remote one goes on without
+them, and is followed again by whoever waits for it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from nuwrap.errors import PlatformError
+from nuwrap.platforms import REMOTE, get_remote
 from nuwrap.platforms.run_folder import LOG
-from nuwrap.runs import alive, collect
+from nuwrap.runs import alive, collect, remote, supervisor
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
 
 POLL_SECONDS = 0.01, 0.1  # between two looks, at first and of who has waited for long
@@ -24,6 +26,7 @@ PATIENCE = 50  # pauses are a fiftieth of what was waited for: nobody notices th
 READ_BYTES = 64 * 1024
 READY_TIMEOUT_S = 2.0
 STOP_SPARE_S = 15.0  # beyond the grace that a run has
+REMOTE_SPARE_S = 120.0  # a node that is busy takes its time
 SHORT_ID = 8
 STOPPED_CODE = 143
 
@@ -39,6 +42,8 @@ def refresh(store: Store, home: str, record: RunRecord, *, lost_code: int | None
     now = store.get_run(record.id) or record  # it may have ended between the two looks
     if now.state in ENDED:
         return now
+    if now.platform in REMOTE:
+        return remote.catch_up(store, home, now)
     ended = collect.finish(store, now, lost_code)
     alive.clear(home, record.id)
     return ended
@@ -52,6 +57,7 @@ def refresh_all(store: Store, home: str, project: str = "") -> None:
 
 def wait(store: Store, home: str, record: RunRecord, *, timeout_s: float | None) -> RunRecord:
     """Return the run when it has ended, or as it is after `timeout_s`."""
+    _keep_following(store, home, record)
     for _ in _looks(timeout_s):
         record = refresh(store, home, record)
         if record.state in ENDED:
@@ -63,6 +69,7 @@ def wait_ready(store: Store, home: str, record: RunRecord, *, timeout_s: float) 
     """Return the service's run when it answers. Raises PlatformError when it has ended, or is not ready in time."""
     name = f"run {record.id[:SHORT_ID]} of {record.function!r}"
     phase = "it has not begun"
+    _keep_following(store, home, record)
     for _ in _looks(timeout_s):
         record = refresh(store, home, record)
         if record.state in ENDED:
@@ -70,7 +77,7 @@ def wait_ready(store: Store, home: str, record: RunRecord, *, timeout_s: float) 
             where = f"its log is in {record.folder!r}"
             raise PlatformError(f"{name} is no service any more: {record.state}{reason}; {where}")
         admin = record.service.get("admin_url")
-        phase = _outage(admin) if admin else phase
+        phase = _outage(admin) if admin else record.message or phase
         if not phase:
             return record
     raise PlatformError(
@@ -82,6 +89,8 @@ def follow_log(store: Store, home: str, record: RunRecord, *, follow: bool) -> I
     """Yield what the run has printed until now, with `follow` until its end."""
     path = os.path.join(record.folder, LOG)
     at = 0
+    if follow:
+        _keep_following(store, home, record)
     while True:
         has_ended = not follow or refresh(store, home, record).state in ENDED
         for piece in _read_from(path, at):
@@ -97,6 +106,8 @@ def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
     record = refresh(store, home, record)
     if record.state in ENDED:
         return record
+    if record.platform in REMOTE:
+        return _stop_remote(store, home, record)
     record = _ask_to_end(store, home, record)
     if record.state not in ENDED:
         for role in ("supervisor", "host"):
@@ -104,6 +115,25 @@ def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
         record = wait(store, home, record, timeout_s=STOP_SPARE_S)
     if record.state not in ENDED:
         raise PlatformError(f"run {record.id!r} does not end, not even when it is killed; see `ps -ef`")
+    return record
+
+
+def _keep_following(store: Store, home: str, record: RunRecord) -> None:
+    """See that a remote run that goes on is followed here."""
+    if record.platform in REMOTE:
+        record = refresh(store, home, record)
+        if record.state not in ENDED and not alive.is_held(home, record.id):
+            supervisor.follow(home, record)
+
+
+def _stop_remote(store: Store, home: str, record: RunRecord) -> RunRecord:
+    get_remote(record.platform).stop(record.folder)
+    record = wait(store, home, record, timeout_s=_grace(record) + REMOTE_SPARE_S)
+    if record.state not in ENDED:
+        raise PlatformError(
+            f"run {record.id!r} was asked to end and has not yet; see `nuwrap logs {record.id[:SHORT_ID]}` and the "
+            "cluster's own tools"
+        )
     return record
 
 

@@ -66,15 +66,19 @@ def load_documents(path: Path, *, most: int = FILE_BYTES) -> list[Any]:
 
     Raises SpecError, also for a file of more than `most` bytes, or of more values than that many bytes may have.
     """
-    text = _read(path, most)
+    return parse_documents(_read(path, most), repr(str(path)), most=most)
+
+
+def parse_documents(text: str, origin: str, *, most: int = FILE_BYTES) -> list[Any]:
+    """Return the values of a text's YAML documents; `origin` begins the message of a fault. See `load_documents`."""
     try:
         values = _construct(text, _nodes(most))
     except yaml.MarkedYAMLError as exc:
-        raise SpecError(f"{str(path)!r} is not valid YAML: {_describe(exc)}") from exc
+        raise SpecError(f"{origin} is not valid YAML: {_describe(exc)}") from exc
     except (yaml.YAMLError, ValueError) as exc:  # ValueError: a date or a number that looks like one and is none
-        raise SpecError(f"{str(path)!r} is not valid YAML: {exc}") from exc
+        raise SpecError(f"{origin} is not valid YAML: {exc}") from exc
     except RecursionError as exc:
-        raise SpecError(f"{str(path)!r} is nested too deeply") from exc
+        raise SpecError(f"{origin} is nested too deeply") from exc
     return [value for value in values if value is not None]
 
 

@@ -29,7 +29,10 @@ _FUNCTION = (
     ),
     click.option("--refresh", is_flag=True, help="Resolve the requirements anew."),
     click.option(
-        "--platform", default="", metavar="NAME", help="Where it runs: local, or docker; the setting, else local."
+        "--platform",
+        default="",
+        metavar="NAME",
+        help="Where it runs: local, docker or kubernetes; the setting, else local.",
     ),
     click.option("--refresh-code", is_flag=True, help="Fetch the code though the image has it."),
 )

@@ -1,0 +1,73 @@
+"""Which images a pod of a cluster runs: looked up in their registries, and pinned, so that all nodes run the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nuwrap.builds.facts import facts_cache
+from nuwrap.errors import PlatformError, RegistryError
+from nuwrap.platforms import Container, PodImages
+from nuwrap.registry.images import read_image
+from nuwrap.spec.build import LABEL_API, LABEL_CONTENT, BuildSettings, ImageFacts
+from nuwrap.spec.images import nuclio_image, python_image
+from nuwrap.spec.reference import parse_reference
+from nuwrap_runtime import __version__
+from nuwrap_runtime.launch import API
+
+
+def choose_pod_images(
+    container: Container,
+    python_version: str,
+    settings: BuildSettings,
+    environ: Mapping[str, str],
+    *,
+    is_nuclio: bool = False,
+    say: Callable[[str], None],
+) -> PodImages:
+    """Return the images of a run. One that only the cluster can reach is taken as it is named, and said so.
+
+    Raises PlatformError where ours are in no registry, or the image is of another version of the launch document.
+    """
+    own_name = nuclio_image if is_nuclio else python_image
+    image = container.image or container.base_image
+    own = settings.images_registry
+    fetcher = own_name(own, __version__, python_version) if own else ""
+    found = _find(image or fetcher, settings, environ, say) if image or fetcher else None
+    is_ours = not image or (found is not None and LABEL_API in found.labels)
+    if not fetcher and not (image and is_ours):
+        raise PlatformError(
+            "a cluster takes nuwrap's own images from a registry, and none is set; push them with "
+            "`make build-images REGISTRY=HOST/TEAM PUSH=1`, then `nuwrap config set images.registry HOST/TEAM`"
+        )
+    if found:
+        _check_api(image or fetcher, found)
+    pinned = _pin(image or fetcher, found)
+    if not image or is_ours:
+        is_baked = bool(image and found and found.labels.get(LABEL_CONTENT))
+        return PodImages(pinned, _pin(fetcher, found) if not image else fetcher or pinned, is_baked=is_baked)
+    return PodImages(pinned, _pin(fetcher, _find(fetcher, settings, environ, say)), is_foreign=True)
+
+
+def _find(
+    reference: str, settings: BuildSettings, environ: Mapping[str, str], say: Callable[[str], None]
+) -> ImageFacts | None:
+    """Return what the registry knows of the image, None where this machine cannot ask it."""
+    try:
+        return read_image(
+            reference, settings.access, environ, architecture="amd64", cache=facts_cache(environ), has_files=False
+        )
+    except RegistryError as exc:
+        if exc.kind == "missing":
+            raise PlatformError(f"image {reference!r} is not there: {exc}") from exc
+        say(f"image {reference!r} cannot be looked at from here, so it is not pinned to what it is now: {exc}")
+        return None
+
+
+def _check_api(reference: str, found: ImageFacts) -> None:
+    api = found.labels.get(LABEL_API, "")
+    if api and api != API:
+        raise PlatformError(f"image {reference!r} speaks {api!r}, this nuwrap {API!r}; build the image anew")
+
+
+def _pin(reference: str, found: ImageFacts | None) -> str:
+    return str(parse_reference(reference).pin(found.digest)) if reference and found and found.digest else reference

@@ -1,0 +1,1 @@
+"""The Kubernetes API: one gate for platforms, engines and commands."""

@@ -1,0 +1,85 @@
+"""WebSockets to the API server: the one user of websocket-client."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from nuwrap.cluster.errors import ClusterError, refusal
+from nuwrap.cluster.transport import Transport
+
+OPEN_S: Final = 10.0
+
+
+class Channel:
+    """An open WebSocket of binary messages."""
+
+    def __init__(self, connection: Any, problems: tuple[type[BaseException], ...]) -> None:
+        self._connection, self._problems = connection, problems
+
+    def send(self, data: bytes) -> None:
+        """Send one message. Raises OSError when the other side is gone."""
+        try:
+            self._connection.send_binary(data)
+        except self._problems as exc:
+            raise OSError(str(exc)) from exc
+
+    def receive(self) -> bytes:
+        """Return the next message, b"" at the end."""
+        try:
+            found = self._connection.recv()
+        except self._problems:
+            return b""
+        return found.encode() if isinstance(found, str) else bytes(found)
+
+    def close(self) -> None:
+        """Close it; a second call does nothing."""
+        try:
+            self._connection.close(timeout=1)
+        except self._problems:
+            return
+        except OSError:
+            return
+
+
+def open_socket(
+    configuration: Any, transport: Transport, path: str, query: Sequence[tuple[str, str]], protocol: str
+) -> Channel:
+    """Return an open WebSocket to the path. Raises ClusterError."""
+    import websocket
+
+    where = transport.where
+    base = where.server.rstrip("/").replace("http", "ws", 1)
+    connection = websocket.WebSocket(sslopt=_tls(configuration), enable_multithread=True)
+    options: dict[str, Any] = {"subprotocols": [protocol], "timeout": OPEN_S}
+    options["header"] = [f"{name}: {one}" for name, one in transport.login().items()]
+    if configuration.proxy:
+        from urllib.parse import urlsplit
+
+        proxy = urlsplit(configuration.proxy)
+        options |= {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": "http"}
+    what = f"open {path.rpartition('/')[2]} of {path.rsplit('/', 2)[1]!r}"
+    try:
+        connection.connect(f"{base}{path}?{urlencode(query)}", **options)  # type: ignore[no-untyped-call]
+    except websocket.WebSocketBadStatusException as exc:
+        body = bytes(exc.resp_body or b"")
+        raise refusal(what, exc.status_code, body, server=where.server, user=where.user) from exc
+    except (websocket.WebSocketException, OSError) as exc:
+        raise ClusterError(f"cannot {what}: {where.server} cannot be reached: {exc}") from exc
+    connection.settimeout(None)
+    return Channel(connection, (websocket.WebSocketException, ssl.SSLError))
+
+
+def _tls(configuration: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE}
+    if configuration.ssl_ca_cert:
+        found["ca_certs"] = configuration.ssl_ca_cert
+    if configuration.cert_file:
+        found |= {"certfile": configuration.cert_file, "keyfile": configuration.key_file}
+    if not configuration.verify_ssl or configuration.assert_hostname is False:
+        found["check_hostname"] = False
+    if getattr(configuration, "tls_server_name", None):
+        found["server_hostname"] = configuration.tls_server_name
+    return found

@@ -1,0 +1,116 @@
+"""Volumes of a pod: our own places, the run's files, secrets, and what the user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from nuwrap.plan.kubernetes.request import RunObjects, SecretItem
+
+WORK, CACHE, TEMPORARY, TREE, RUN = "/work", "/cache", "/tmp", "/opt/nuwrap", "/run/nuwrap"  # noqa: S108 - a pod's
+SECRETS: Final = "/run/secrets"
+DEFAULT_SIZE: Final = "2Gi"  # DigitalHub's (core, K8sBuilderHelper.java)
+LAUNCH, RECORD = "launch.json", "run.json"
+
+
+def secret_key(number: int) -> str:
+    """Return the key under which the Secret of a run has one of its files: a path is no key."""
+    return f"given-{number}"
+
+
+def plan_volumes(objects: RunObjects, launch_secret: str) -> list[dict[str, Any]]:
+    """Return the pod's volumes."""
+    pod = objects.pod
+    items = [{"key": LAUNCH, "path": LAUNCH}]
+    items += [{"key": secret_key(number), "path": path} for number, path in enumerate(objects.given)]
+    limit = _limit(pod.resources.get("disk"))
+    cache = {"persistentVolumeClaim": {"claimName": pod.cache_claim}} if pod.cache_claim else {"emptyDir": {}}
+    found: list[dict[str, Any]] = [
+        {"name": "nuwrap-run", "secret": {"secretName": launch_secret, "items": items, "defaultMode": 0o440}},
+        {"name": "nuwrap-work", "emptyDir": {"sizeLimit": limit} if limit else {}},
+        {"name": "nuwrap-cache", **cache},
+        {"name": "nuwrap-tmp", "emptyDir": {}},
+    ]
+    if pod.is_foreign:
+        found.append({"name": "nuwrap-tree", "emptyDir": {}})
+    if pod.secrets:
+        found.append({"name": "nuwrap-secrets", "projected": {"defaultMode": 0o440, "sources": _sources(pod.secrets)}})
+    return [*found, *(_volume(objects, one) for one in pod.volumes)]
+
+
+def plan_mounts(objects: RunObjects) -> list[dict[str, Any]]:
+    """Return where the function's container has them."""
+    pod = objects.pod
+    found = [*own_mounts()]
+    if pod.is_foreign:
+        found.append({"name": "nuwrap-tree", "mountPath": TREE, "readOnly": True})
+    if pod.secrets:
+        found.append({"name": "nuwrap-secrets", "mountPath": SECRETS, "readOnly": True})
+    return [*found, *({"name": one["name"], "mountPath": one["mount_path"]} for one in pod.volumes)]
+
+
+def own_mounts() -> list[dict[str, Any]]:
+    """Return what a host needs: what it reads, and the three places that it may write to."""
+    return [
+        {"name": "nuwrap-run", "mountPath": RUN, "readOnly": True},
+        {"name": "nuwrap-work", "mountPath": WORK},
+        {"name": "nuwrap-cache", "mountPath": CACHE},
+        {"name": "nuwrap-tmp", "mountPath": TEMPORARY},
+    ]
+
+
+def claim_specs(objects: RunObjects) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and spec of each claim that is made for the run."""
+    for one in objects.pod.volumes:
+        if one["volume_type"] == "persistent_volume_claim":
+            yield claim_name(objects.run, one["name"]), _claim_spec(objects, one.get("spec") or {})
+
+
+def claim_name(run: str, volume: str) -> str:
+    """Return the name of the claim that a run gets for a volume, DigitalHub's."""
+    return f"v-{run}-{volume}"
+
+
+def _claim_spec(objects: RunObjects, spec: Mapping[str, Any]) -> dict[str, Any]:
+    kind = spec.get("storage_class") or objects.pod.storage_class
+    found = {
+        "accessModes": ["ReadWriteOnce"],
+        "volumeMode": "Filesystem",
+        "resources": {"requests": {"storage": spec.get("size") or DEFAULT_SIZE}},
+    }
+    return {**found, "storageClassName": kind} if kind else found
+
+
+def _volume(objects: RunObjects, one: Mapping[str, Any]) -> dict[str, Any]:
+    name, spec = one["name"], one.get("spec") or {}
+    kind = one["volume_type"]
+    if kind == "persistent_volume_claim":
+        return {"name": name, "persistentVolumeClaim": {"claimName": claim_name(objects.run, name)}}
+    if kind == "shared_volume":
+        return {"name": name, "persistentVolumeClaim": {"claimName": spec.get("claim_name") or name}}
+    if kind == "ephemeral":
+        return {"name": name, "ephemeral": {"volumeClaimTemplate": {"spec": _claim_spec(objects, spec)}}}
+    if kind == "image":
+        return {"name": name, "image": {"reference": spec["image"], "pullPolicy": "IfNotPresent"}}
+    given = {"sizeLimit": spec.get("size_limit"), "medium": spec.get("medium")}
+    return {"name": name, "emptyDir": {key: value for key, value in given.items() if value}}
+
+
+def _sources(secrets: Sequence[SecretItem]) -> list[dict[str, Any]]:
+    names = dict.fromkeys(one.secret_name for one in secrets)
+    return [
+        {
+            "secret": {
+                "name": name,
+                "items": [{"key": one.key, "path": one.name} for one in secrets if one.secret_name == name],
+            }
+        }
+        for name in names
+    ]
+
+
+def _limit(amount: Any) -> str:
+    """Return the most of an amount: its limit, else what is asked for."""
+    if isinstance(amount, Mapping):
+        return str(amount.get("limits") or amount.get("requests") or "")
+    return str(amount or "")

@@ -1,0 +1,123 @@
+"""Platform `kubernetes`: a job is a Job, a service a Deployment with a Service; the run lives in the cluster, and this
+machine has what it was asked for, its log and its result in `.nuwrap/runs/<id>/`, as every platform does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+
+from nuwrap.cluster.client import Cluster
+from nuwrap.command import Stops, take_stops
+from nuwrap.errors import NuwrapError, PlatformError
+from nuwrap.plan.kubernetes.labels import RUN_LABEL
+from nuwrap.platforms import Job, Placed, Screen, Seen
+from nuwrap.platforms.kubernetes_cluster import connect_again, connect_for
+from nuwrap.platforms.kubernetes_end import write_end
+from nuwrap.platforms.kubernetes_follow import JobFollower, stop_job
+from nuwrap.platforms.kubernetes_place import check_admission, plan_wanted
+from nuwrap.platforms.kubernetes_reasons import ended_container, is_main_running, job_failure, why_waiting
+from nuwrap.platforms.kubernetes_submit import manifests, submit
+from nuwrap.platforms.kubernetes_wanted import (
+    GIVEN,
+    Wanted,
+    is_submitted,
+    read_wanted,
+    write_wanted,
+)
+from nuwrap.platforms.passing import warn_of_variables
+from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
+from nuwrap_runtime.launch import parse_launch
+
+STOPPED_CODE = 143
+
+
+def place(job: Job, *, say: Callable[[str], None]) -> Placed:
+    """Make the run's folder with its launch document and `kubernetes.json`, once the cluster has looked at all of it
+    and would take it. Nothing of the run is in the cluster yet.
+    """
+    environ = dict(os.environ)
+    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
+    wanted = plan_wanted(job, cluster, environ, say)
+    warn_of_variables(environ, decided_variables(job.launch), say)
+    folder = make_run_folder(job.base, job.launch.run, job.attempt)
+    try:
+        for at, path in job.cluster.files.items():
+            target = os.path.join(folder, GIVEN, at)
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+            shutil.copyfile(path, target)
+        check_admission(cluster, manifests(folder, wanted))
+        write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
+        write_wanted(folder, wanted)
+    except BaseException:  # a stop too: no folder is left of a run that there is not
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Placed(folder, os.getcwd(), environ)
+
+
+def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:
+    """Submit the run unless the cluster has it, stay with it to its end, and keep its result. See `Remote.attend`."""
+    wanted = read_wanted(placed.folder)
+    with open_log(placed.folder) as log, take_stops() as stops:
+        try:
+            cluster = connect_again(wanted, placed.environ)
+            if not is_submitted(placed.folder):
+                if stops.has_come:
+                    return None if screen.is_detached else STOPPED_CODE
+                submit(cluster, placed, wanted, secrets)
+            if action == "serve":
+                from nuwrap.platforms.kubernetes_service import attend_service
+
+                return attend_service(cluster, placed, wanted, screen, stops, log)
+            return _attend_job(cluster, placed.folder, wanted, screen, stops, log)
+        except NuwrapError as exc:  # who attends tells it to a person; the log has it for who looks later
+            os.write(log, f"nuwrap  error: {exc}\n".encode())
+            raise
+
+
+def _attend_job(cluster: Cluster, folder: str, wanted: Wanted, screen: Screen, stops: Stops, log: int) -> int | None:
+    try:
+        outcome = JobFollower(cluster, wanted, screen, stops, log, folder).follow()
+    except PlatformError:  # it will never begin: nothing of it stays
+        cluster.delete("Job", wanted.name)
+        raise
+    if outcome is None:
+        return None
+    code = write_end(folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
+    if not outcome.is_missing:
+        cluster.patch("Job", wanted.name, {"spec": {"ttlSecondsAfterFinished": wanted.keep_finished_s}})
+    return code
+
+
+def look(folder: str) -> Seen:
+    """Return what the run is at now; see `Remote.look`."""
+    wanted = read_wanted(folder)
+    if not is_submitted(folder):
+        return Seen(is_running=False, reason="it has not been submitted yet; `nuwrap wait` does it")
+    cluster = connect_again(wanted, os.environ)
+    workload = cluster.get(wanted.kind, wanted.name)
+    if workload is None:
+        return Seen(is_running=False, is_over=True)
+    pods = sorted(
+        cluster.list("Pod", labels={RUN_LABEL: wanted.run}), key=lambda one: one["metadata"]["creationTimestamp"]
+    )
+    pod = pods[-1] if pods else None
+    if wanted.kind == "Job" and (job_failure(workload)[0] or (pod and ended_container(pod))):
+        return Seen(is_running=False, is_over=True)
+    if pod and is_main_running(pod):
+        return Seen(is_running=True)
+    return Seen(is_running=False, reason=why_waiting(pod, []).reason)
+
+
+def stop(folder: str) -> None:
+    """Ask the run to end; one that is not in the cluster yet will not be."""
+    wanted = read_wanted(folder)
+    cluster = connect_again(wanted, os.environ)
+    if wanted.kind == "Deployment":
+        from nuwrap.platforms.kubernetes_service import stop_service
+
+        stop_service(cluster, wanted)
+    elif is_submitted(folder):
+        stop_job(cluster, wanted)

@@ -1,0 +1,101 @@
+"""Where a service of the cluster is found from here: by the cluster's own ways where they reach this machine, else by
+a connection through the API server that lives as long as who follows the service.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final
+
+from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.errors import PlatformError
+from nuwrap.platforms.kubernetes_news import PodNews
+from nuwrap.platforms.kubernetes_reasons import is_main_running, is_ready
+from nuwrap.platforms.kubernetes_wanted import Wanted
+
+CONNECT_S: Final = 1.0
+IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
+
+
+class Address:
+    """The addresses of one service; `is_open` opens them once a pod can take connections."""
+
+    def __init__(self, cluster: Cluster, wanted: Wanted, news: PodNews, stack: ExitStack) -> None:
+        self._cluster, self._wanted, self._news, self._stack = cluster, wanted, news, stack
+        self._told: dict[str, Any] = {}
+
+    def is_open(self) -> bool:
+        """Tell whether the addresses are known, opening what is to be opened."""
+        if self._told:
+            return True
+        serve = self._wanted.objects["serving"]
+        try:
+            admin = self._stack.enter_context(self._cluster.forward(self._pick, serve["admin_port"]))
+            url = self._reachable(serve)
+            if not url:
+                through = self._stack.enter_context(self._cluster.forward(self._pick, serve["port"]))
+                url = f"http://127.0.0.1:{through.port}"
+        except (PlatformError, OSError):
+            return False
+        name = f"{self._wanted.name}.{self._wanted.namespace}.svc"
+        more = {
+            "cluster_url": f"http://{name}:{serve['port']}",
+            "type": serve["service_type"],
+            "namespace": self._wanted.namespace,
+        }
+        self._told = {"address": url, "admin": f"http://127.0.0.1:{admin.port}", "more": more}
+        return True
+
+    def told(self) -> Mapping[str, Any]:
+        """Return the addresses as `service.json` has them."""
+        return self._told
+
+    def _pick(self) -> str:
+        """Return the pod that a connection goes to, a ready one where there is one."""
+        pods = self._news.pods
+        names = [name for name, pod in pods.items() if is_ready(pod)] or [
+            name for name, pod in pods.items() if is_main_running(pod)
+        ]
+        if not names:
+            raise PlatformError("no pod of the service runs")
+        return names[-1]
+
+    def _reachable(self, serve: Mapping[str, Any]) -> str:
+        """Return the first address of the cluster's own that takes a connection from here, "" for none."""
+        for host, port in self._candidates(serve):
+            with suppress(OSError), socket.create_connection((host, port), CONNECT_S):
+                return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return ""
+
+    def _candidates(self, serve: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+        wanted = self._wanted
+        if os.environ.get(IN_CLUSTER):
+            yield f"{wanted.name}.{wanted.namespace}.svc", serve["port"]
+        service = self._cluster.get("Service", wanted.name) or {}
+        if serve["service_type"] == "LoadBalancer":
+            for one in (service.get("status", {}).get("loadBalancer", {}).get("ingress")) or ():
+                yield one.get("hostname") or one.get("ip", ""), serve["port"]
+        ports = [one.get("nodePort") for one in service.get("spec", {}).get("ports", ()) if one.get("nodePort")]
+        if ports and serve["service_type"] == "NodePort":
+            for host in self._nodes():
+                yield host, ports[0]
+
+    def _nodes(self) -> list[str]:
+        """Return the addresses of the nodes, those from outside first; without the right to ask there are none."""
+        try:
+            nodes = self._cluster.list("Node")
+        except ClusterError:
+            return []
+        found = [one for node in nodes for one in node.get("status", {}).get("addresses") or ()]
+        order = ("ExternalIP", "InternalIP")
+        return [one["address"] for kind in order for one in found if one.get("type") == kind]
+
+
+@contextmanager
+def find_address(cluster: Cluster, wanted: Wanted, news: PodNews) -> Iterator[Address]:
+    """Give the service's addresses; what was opened for them is closed after the body."""
+    with ExitStack() as stack:
+        yield Address(cluster, wanted, news, stack)

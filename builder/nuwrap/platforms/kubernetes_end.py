@@ -1,0 +1,92 @@
+"""How a run in a cluster ended, as `result.json` of its folder and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nuwrap.errors import PlatformError
+from nuwrap.platforms.kubernetes_follow import Outcome
+from nuwrap.platforms.kubernetes_reasons import HINTS, MAIN, Ended
+from nuwrap.platforms.left import PHASES, localize, replace_result, write_failure
+from nuwrap.platforms.run_folder import RESULT
+from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.result import STOPPED, TERMINATION_BYTES, Failure
+from nuwrap_runtime.result_lines import read_result_lines
+
+STOPPED_CODE, TIMEOUT_CODE, KILLED_CODE, PLATFORM_CODE = 143, 124, 137, 10
+LAST_BYTES: Final = 2 * TERMINATION_BYTES  # a message of another program is cut
+
+
+def write_end(folder: str, launch: Launch, outcome: Outcome, paths: Mapping[str, str]) -> int:
+    """Leave the result in the folder and return the exit code. Raises PlatformError for a run that is nowhere."""
+    told = _told(outcome)
+    if told:
+        replace_result(folder, told)
+        localize(folder, paths)
+    elif os.path.exists(os.path.join(folder, RESULT)):
+        os.unlink(os.path.join(folder, RESULT))  # an earlier attempt's
+    if outcome.is_stopped:
+        return _end_stopped(folder, launch, told)
+    code, failure = _reason(outcome, told)
+    if failure:
+        write_failure(folder, launch, code, failure)
+    return code
+
+
+def _end_stopped(folder: str, launch: Launch, told: Mapping[str, Any]) -> int:
+    if told.get("state") not in (STOPPED, "COMPLETED"):
+        failure = Failure("stopped", "Stopped", "the run was stopped")
+        write_failure(folder, launch, STOPPED_CODE, failure, state=STOPPED)
+        return STOPPED_CODE
+    return int(told.get("exit_code", STOPPED_CODE))
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    """Return the host's own result: the whole one of its log, else the shortened one; {} where it told none."""
+    whole = read_result_lines(line.decode("utf-8", "replace") for line in outcome.result)
+    if whole:
+        return whole
+    try:
+        found = json.loads(outcome.ended.message) if outcome.ended else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and "state" in found and "exit_code" in found else {}
+
+
+def _reason(outcome: Outcome, told: Mapping[str, Any]) -> tuple[int, Failure | None]:
+    """Return the exit code, and the failure of a run whose host could not write one."""
+    ended = outcome.ended
+    if ended and ended.reason == "OOMKilled":
+        message = f"the container was killed: {HINTS['OOMKilled'].removeprefix('it was killed ')}"
+        return KILLED_CODE, Failure("platform", "OutOfMemory", message, signal="SIGKILL")
+    if outcome.failure[0] == "DeadlineExceeded" and told.get("state") != "COMPLETED":
+        return TIMEOUT_CODE, Failure("platform", "DeadlineExceeded", HINTS["DeadlineExceeded"])
+    if told and ended:
+        return ended.exit_code, None
+    if ended:
+        return _without_word(ended, outcome)
+    if outcome.gone:
+        return PLATFORM_CODE, Failure("platform", "Evicted", outcome.gone)
+    if outcome.is_missing:
+        raise PlatformError("the run is not in the cluster any more: somebody has removed it, or its namespace")
+    reason, words = outcome.failure
+    return PLATFORM_CODE, Failure("platform", reason or "PlatformError", words or "the cluster does not say why")
+
+
+def _without_word(ended: Ended, outcome: Outcome) -> tuple[int, Failure]:
+    if outcome.gone:
+        return PLATFORM_CODE, Failure("platform", "Evicted", outcome.gone)
+    said = ended.message[-LAST_BYTES:].strip()
+    if ended.container != MAIN:
+        phase, kind = PHASES.get(ended.exit_code, ("platform", "PlatformError"))
+        what = f"container {ended.container!r} ended with exit code {ended.exit_code}"
+        return ended.exit_code, Failure(phase, kind, said or what)
+    if ended.reason in ("StartError", "ContainerCannotRun"):
+        return PLATFORM_CODE, Failure("platform", ended.reason, f"the container cannot be started: {said}")
+    if ended.exit_code == 0:
+        return PLATFORM_CODE, Failure("platform", "PlatformError", "the container ended without a result")
+    what = f"the container ended with exit code {ended.exit_code} and without a result"
+    return ended.exit_code, Failure("platform", ended.reason or "PlatformError", f"{what}: {said}" if said else what)

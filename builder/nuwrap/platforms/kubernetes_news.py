@@ -1,0 +1,74 @@
+"""The pods of a run as the cluster tells of them, in a thread of its own: who follows looks when he likes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from nuwrap.cluster.client import Cluster
+from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes.labels import RUN_LABEL
+
+LOOK_S: Final = 0.2
+WATCH_S: Final = 240.0
+RETRY_S: Final = 1.0
+
+Pod = Mapping[str, Any]
+
+
+class PodNews:
+    """Pods that there are, by name, and the last that was known of each that is gone."""
+
+    def __init__(self, cluster: Cluster, run: str) -> None:
+        self._cluster, self._run = cluster, run
+        self._news: queue.Queue[tuple[str, Pod]] = queue.Queue()
+        self._over = threading.Event()
+        self.pods: dict[str, Pod] = {}
+        self.gone: dict[str, Pod] = {}
+
+    def __enter__(self) -> PodNews:  # noqa: PYI034 - nobody derives from it
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+
+    def take(self) -> dict[str, Pod]:
+        """Wait a moment for news and return the pods that there are."""
+        timeout = LOOK_S
+        while True:
+            try:
+                kind, pod = self._news.get(timeout=timeout) if timeout else self._news.get_nowait()
+            except queue.Empty:
+                return dict(self.pods)
+            name, timeout = str(pod["metadata"]["name"]), 0.0
+            if kind == "DELETED":
+                self.pods.pop(name, None)
+                self.gone[name] = pod
+            else:
+                self.pods[name] = pod
+
+    @property
+    def newest(self) -> Pod | None:
+        """The pod that was made last, be it gone or not."""
+        known = [*self.gone.values(), *self.pods.values()]
+        return max(known, key=lambda one: str(one["metadata"].get("creationTimestamp", "")), default=None)
+
+    def is_gone(self, pod: Pod | None) -> bool:
+        """Tell whether there was such a pod, and is none any more."""
+        return pod is not None and pod["metadata"]["name"] not in self.pods
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            try:
+                for kind, pod in self._cluster.watch("Pod", labels={RUN_LABEL: self._run}, timeout_s=WATCH_S):
+                    self._news.put((kind, pod))
+                    if self._over.is_set():
+                        return
+            except PlatformError:
+                self._over.wait(RETRY_S)

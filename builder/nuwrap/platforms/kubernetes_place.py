@@ -1,0 +1,198 @@
+"""From a run to what its cluster is asked for; what the cluster can refuse by itself is asked about first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.errors import NotFound
+from nuwrap.plan.kubernetes import plan_run
+from nuwrap.plan.kubernetes.labels import label_value
+from nuwrap.plan.kubernetes.profiles import check_profile
+from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem, Serving
+from nuwrap.platforms import Job
+from nuwrap.platforms.kubernetes_cluster import CREDENTIALS_KIND, check_shared, find_secrets, load_profile
+from nuwrap.platforms.kubernetes_wanted import Wanted
+from nuwrap.platforms.passing import CREDENTIALS, passed_on
+from nuwrap.spec.build import GROUP, USER
+from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.schema import did_you_mean
+
+WORKLOADS: Final = ("Job", "Deployment")
+IN_POD: Final = "NUWRAP_RESULT_LINES"
+
+
+def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Callable[[str], None]) -> Wanted:
+    """Return what the run wants of the cluster. Raises PlatformError, NotFound for a secret that nobody has."""
+    settings, fields = job.cluster.settings, job.cluster.fields
+    launch = _launch_inside(job.launch)
+    secrets, sent = _secrets(job, cluster, say)
+    credentials, own = _credentials(job, cluster, environ, say)
+    check_shared(cluster, launch.project, _shared_claims(fields.get("volumes", ())))
+    profile = fields.get("profile")
+    patch = load_profile(cluster, str(settings["kubernetes.profiles"]), profile) if profile else {}
+    check_profile(str(profile), patch)
+    pod = replace(
+        _pod(job, launch, patch),
+        secrets=secrets,
+        source_credentials=own,
+        fetches=job.cluster.images.is_foreign or bool(own or credentials),
+    )
+    objects = RunObjects(
+        project=launch.project,
+        function=launch.function,
+        run=launch.run,
+        attempt=job.attempt,
+        action="serve" if launch.mode == "serve" else "job",
+        user=label_value(cluster.where.user),
+        namespace=cluster.namespace,
+        launch=launch.to_document(),
+        record=job.cluster.record,
+        pod=pod,
+        labels=fields.get("object_labels", {}),
+        annotations=fields.get("object_annotations", {}),
+        deadline_s=int(settings["kubernetes.deadline_s"]) or None,
+        grace_s=launch.grace_s,
+        serving=_serving(launch, fields) if launch.mode == "serve" else None,
+    )
+    plain = objects.to_document()
+    workload = next(one for one in plan_run(objects) if one["kind"] in WORKLOADS)
+    return Wanted(
+        context=cluster.where.context,
+        namespace=cluster.namespace,
+        action=objects.action,
+        name=workload["metadata"]["name"],
+        run=launch.run,
+        launch=launch.to_document(),
+        objects=plain,
+        credentials=credentials,
+        sent=sent,
+        paths=job.cluster.paths,
+        grace_s=launch.grace_s,
+        pending_timeout_s=float(settings["kubernetes.pending_timeout_s"]),
+        keep_finished_s=int(settings["kubernetes.keep_finished_s"]),
+    )
+
+
+def check_admission(cluster: Cluster, manifests: Sequence[Mapping[str, Any]]) -> None:
+    """Let the server check everything without making it, the pod by itself too: a Job's is looked at late.
+
+    What the user may not ask is left for the making. Raises PlatformError.
+    """
+    for one in manifests:
+        cluster.create(one, dry_run=True)
+        if one["kind"] in WORKLOADS:
+            template = one["spec"]["template"]
+            name = {"name": one["metadata"]["name"], "namespace": one["metadata"].get("namespace", cluster.namespace)}
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {**template["metadata"], **name},
+                "spec": template["spec"],
+            }
+            try:
+                cluster.create(pod, dry_run=True)
+            except ClusterError as exc:
+                if "violates PodSecurity" in str(exc) or exc.status not in (403, 429):
+                    raise
+
+
+def _launch_inside(launch: Launch) -> Launch:
+    """Return the launch as the pod reads it: results come back by the log, outputs to an address alone."""
+    keeps = "://" in launch.output_path
+    if launch.mode != "job" or keeps:
+        return launch
+    return replace(launch, output_path="", keep_outputs=False)
+
+
+def _pod(job: Job, launch: Launch, patch: Mapping[str, Any]) -> Pod:
+    fields, settings, images = job.cluster.fields, job.cluster.settings, job.cluster.images
+    return Pod(
+        image=images.image,
+        fetch_image=images.fetcher,
+        is_foreign=images.is_foreign,
+        user=fields.get("run_as_user") or USER,
+        group=fields.get("run_as_group") or GROUP,
+        fs_group=fields.get("fs_group"),
+        resources=fields.get("resources") or {},
+        volumes=fields.get("volumes", ()),
+        storage_class=str(settings["kubernetes.storage_class"]),
+        node_selector=fields.get("node_selector", ()),
+        tolerations=fields.get("tolerations", ()),
+        affinity=fields.get("affinity") or {},
+        priority_class=fields.get("priority_class") or "",
+        envs={**job.environ, **({IN_POD: "1"} if launch.mode == "job" else {})},
+        pull_secrets=tuple(settings["kubernetes.pull_secrets"]),
+        service_account=str(settings["kubernetes.service_account"]),
+        cache_claim=str(settings["kubernetes.cache_claim"]),
+        profile=patch,
+    )
+
+
+def _serving(launch: Launch, fields: Mapping[str, Any]) -> Serving:
+    return Serving(
+        port=launch.serve.port,
+        admin_port=launch.serve.admin_port,
+        replicas=fields.get("replicas") or 1,
+        service_type=fields.get("service_type") or "ClusterIP",
+        service_name=fields.get("service_name") or "",
+    )
+
+
+def _secrets(job: Job, cluster: Cluster, say: Callable[[str], None]) -> tuple[list[SecretItem], tuple[str, ...]]:
+    """Return where each secret comes from, and the names of those whose values this machine sends."""
+    names = job.launch.secrets
+    if not names:
+        return [], ()
+    there = find_secrets(cluster, job.launch.project)
+    may_send = bool(job.cluster.settings["kubernetes.send_secrets"])
+    sent = tuple(name for name in names if name not in there and may_send and name in job.cluster.local_secrets)
+    missing = [name for name in names if name not in there and name not in sent]
+    if missing:
+        raise _no_secret(missing[0], there, job, cluster)
+    if sent:
+        say(f"sent from this machine: {', '.join(sent)}")
+    own = f"nuwrap-{job.launch.run}-secrets"
+    return [SecretItem(name, there.get(name, own), name) for name in names], sent
+
+
+def _no_secret(name: str, there: Mapping[str, str], job: Job, cluster: Cluster) -> NotFound:
+    hint = (
+        "; this machine has it: `nuwrap config set kubernetes.send_secrets true` sends it"
+        if name in job.cluster.local_secrets
+        else ""
+    )
+    return NotFound(
+        f"secret {name!r}: no Secret of namespace {cluster.namespace!r} that is labelled for project "
+        f"{job.launch.project!r} has such a key{did_you_mean(name, list(there))}; there is: "
+        f"{', '.join(sorted(there)) or 'none'}{hint}"
+    )
+
+
+def _credentials(
+    job: Job, cluster: Cluster, environ: Mapping[str, str], say: Callable[[str], None]
+) -> tuple[tuple[str, ...], str]:
+    """Return the names of this machine's credentials for code that are sent, and the Secret that has credentials."""
+    if "://" not in job.launch.code_src and not any("://" in str(one["path"]) for one in job.launch.entities.values()):
+        return (), ""
+    there = set(find_secrets(cluster, job.launch.project, CREDENTIALS_KIND).values())
+    if there:
+        return (), min(there)
+    names = tuple(name for name in sorted(passed_on(environ)) if CREDENTIALS.fullmatch(name))
+    if names and not job.cluster.settings["kubernetes.send_secrets"]:
+        say(
+            f"{', '.join(names)} of this machine are not sent to the cluster; `nuwrap config set "
+            "kubernetes.send_secrets true` sends them"
+        )
+        return (), ""
+    return names, f"nuwrap-{job.launch.run}-source" if names else ""
+
+
+def _shared_claims(volumes: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        (one.get("spec") or {}).get("claim_name") or str(one["name"])
+        for one in volumes
+        if one["volume_type"] == "shared_volume"
+    ]

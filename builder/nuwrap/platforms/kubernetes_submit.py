@@ -1,0 +1,88 @@
+"""Give a run to the cluster: its objects in an order in which nothing is left behind when one is refused."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes import own, plan_run
+from nuwrap.plan.kubernetes.labels import run_labels
+from nuwrap.plan.kubernetes.request import RunObjects
+from nuwrap.platforms import Placed
+from nuwrap.platforms.kubernetes_wanted import Wanted, note_submitted, read_files
+from nuwrap.platforms.passing import passed_on
+
+HOLDS = {"Job": "suspend", "Deployment": "paused"}  # what keeps each from having pods
+
+
+def manifests(folder: str, wanted: Wanted) -> list[dict[str, Any]]:
+    """Return the run's objects, without the Secrets of values that are not in the folder."""
+    return plan_run(RunObjects.from_document(wanted.objects, read_files(folder)))
+
+
+def submit(cluster: Cluster, placed: Placed, wanted: Wanted, secrets: Mapping[str, str]) -> None:
+    """Create the Job or Deployment first, held, so that all else belongs to it and goes with it; then let it begin.
+
+    Nothing of the run stays in the cluster when one object is refused. Raises PlatformError.
+    """
+    objects = [*manifests(placed.folder, wanted), *_secret_objects(wanted, placed.environ, secrets)]
+    workload = next(one for one in objects if one["kind"] in HOLDS)
+    hold = HOLDS[workload["kind"]]
+    try:
+        made = cluster.create({**workload, "spec": {**workload["spec"], hold: True}})
+    except ClusterError as exc:
+        if exc.status != 409:  # a cut connection's first try has made it
+            raise
+        made = cluster.get(workload["kind"], wanted.name) or {}
+        if not made:
+            raise
+    note_submitted(placed.folder)
+    try:
+        for one in objects:
+            if one is not workload:
+                _create(cluster, own(one, wanted.name, workload["kind"], made["metadata"]["uid"]))
+        cluster.patch(workload["kind"], wanted.name, {"spec": {hold: False}})
+    except PlatformError:
+        with suppress(PlatformError):
+            cluster.delete(workload["kind"], wanted.name)
+        raise
+
+
+def _create(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
+    try:
+        cluster.create(manifest)
+    except ClusterError as exc:
+        if exc.status != 409:
+            raise
+
+
+def _secret_objects(wanted: Wanted, environ: Mapping[str, str], secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the Secrets with values of this machine: those of the function, and credentials for its code."""
+    values = {name: secrets[name] for name in wanted.sent if name in secrets}
+    if len(values) < len(wanted.sent):
+        missing = sorted(set(wanted.sent) - set(values))
+        raise PlatformError(f"secret {missing[0]!r} was to be sent from this machine, and is not here any more")
+    passed = passed_on(environ)
+    credentials = {name: passed[name] for name in wanted.credentials if name in passed}
+    made = []
+    for suffix, found in (("secrets", values), ("source", credentials)):
+        if found:
+            made.append(_secret(f"nuwrap-{wanted.run}-{suffix}", wanted, found))
+    return made
+
+
+def _secret(name: str, wanted: Wanted, values: Mapping[str, str]) -> dict[str, Any]:
+    objects = wanted.objects
+    labels = run_labels(objects["project"], objects["function"], wanted.run, wanted.action, objects["attempt"])
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": wanted.namespace, "labels": labels},
+        "type": "Opaque",
+        "immutable": True,
+        "data": {key: base64.b64encode(one.encode("utf-8", "surrogateescape")).decode() for key, one in values.items()},
+    }

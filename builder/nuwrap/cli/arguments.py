@@ -18,6 +18,7 @@ from typing import Any
 from nuwrap.cli.terminal import tell
 from nuwrap.command import hide_environment
 from nuwrap.errors import PlatformError, UsageError
+from nuwrap.platforms import REMOTE
 from nuwrap.runs import order
 from nuwrap.runs.order import Placed
 from nuwrap.sdk import context
@@ -27,6 +28,8 @@ from nuwrap.spec.function_file import FunctionFile, read_function
 from nuwrap.spec.inputs import parse_parameters, split_pairs
 from nuwrap.spec.run_values import make_run_values
 from nuwrap.store import ProjectRecord
+from nuwrap.store.config import read_config
+from nuwrap.store.home import home_folder
 from nuwrap.store.secrets import Secrets
 from nuwrap_runtime.launch import NAME, SECRET_NAME
 from nuwrap_runtime.schema import did_you_mean
@@ -176,6 +179,11 @@ def run_fields(options: Options) -> dict[str, Any]:
         "refresh_code": options.refresh_code,
     }
     return {name: value for name, value in given.items() if value}
+
+
+def goes_to_cluster(platform: str) -> bool:
+    """Tell whether a run of that platform, of the setting's with "", goes to one that keeps runs by itself."""
+    return (platform or read_config(home_folder(os.environ)).platform) in REMOTE
 
 
 def _absolute(python: str) -> str:

@@ -145,6 +145,12 @@ class Remote(Platform, Protocol):
     and brings what it has left, also in another process than the one that began it.
     """
 
+    def plan(self, job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
+        """Return what the platform would be given, values of secrets hidden, once it has looked at it; nothing is made.
+
+        Raises PlatformError as `place` does.
+        """
+
     def look(self, folder: str) -> Seen:
         """Return what the run of that folder is at. Raises PlatformError where that cannot be known."""
 

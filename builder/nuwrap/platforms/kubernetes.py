@@ -8,11 +8,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.command import Stops, take_stops
 from nuwrap.errors import NuwrapError, PlatformError
+from nuwrap.plan.kubernetes import hide_secrets, plan_run
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
+from nuwrap.plan.kubernetes.request import RunObjects
 from nuwrap.platforms import Job, Placed, Screen, Seen
 from nuwrap.platforms.kubernetes_cluster import connect_again, connect_for
 from nuwrap.platforms.kubernetes_end import write_end
@@ -55,6 +58,20 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Placed(folder, os.getcwd(), environ)
+
+
+def plan(job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return the run's objects as the cluster would take them; see `Remote.plan`."""
+    environ = dict(os.environ)
+    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
+    wanted = plan_wanted(job, cluster, environ, say)
+    files = {}
+    for at, path in job.cluster.files.items():
+        with open(path, "rb") as stream:
+            files[at] = stream.read()
+    made = plan_run(RunObjects.from_document(wanted.objects, files))
+    check_admission(cluster, made)
+    return [hide_secrets(one) for one in made]
 
 
 def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:

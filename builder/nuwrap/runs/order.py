@@ -14,7 +14,7 @@ from typing import Any
 from nuwrap.errors import NotFound, UsageError
 from nuwrap.plan.launch import plan_run
 from nuwrap.plan.references import own_name, repository
-from nuwrap.platforms import REMOTE, Container, ForCluster, Job, PodImages, get_platform
+from nuwrap.platforms import REMOTE, Container, ForCluster, Job, PodImages, get_platform, get_remote
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved, resolve
@@ -143,48 +143,85 @@ def place(
         from nuwrap.runs.placing_builds import place_build
 
         return place_build(store, home, function, values, say=say, order=order)
+    prepared = _prepare(store, home, function, values, say=say, order=order)
+    job = prepared.job
+    held = alive.take(home, job.launch.run)
+    try:
+        with _delivered(job, is_remote=prepared.platform in REMOTE) as delivered:
+            here = get_platform(prepared.platform).place(delivered, say=say)
+        try:
+            record = RunRecord(
+                job.launch.run, function.project, function.name, function.id, "", values.action, prepared.platform, {},
+                here.folder,
+            )  # fmt: skip
+            written = write_down(store, function, prepared.values, prepared.resolved, record, order)
+            return Placed(written, here, held, prepared.secrets)
+        except BaseException:
+            shutil.rmtree(here.folder, ignore_errors=True)
+            raise
+    except BaseException:
+        alive.release(home, job.launch.run, held)
+        raise
+
+
+def plan_objects(
+    store: Store, home: str, function: FunctionRecord, values: RunValues, *, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Return what the run's platform, a remote one, would be given, checked as a start would; nothing is made.
+
+    Raises NuwrapError as `place` does.
+    """
+    prepared = _prepare(store, home, function, values, say=say, order=Order())
+    with _delivered(prepared.job, is_remote=True) as delivered:
+        return get_remote(prepared.platform).plan(delivered, say=say)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A run that was checked and resolved, for its platform to place."""
+
+    platform: str
+    values: RunValues
+    resolved: Resolved
+    job: Job
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+def _prepare(
+    store: Store,
+    home: str,
+    function: FunctionRecord,
+    values: RunValues,
+    *,
+    say: Callable[[str], None],
+    order: Order,
+) -> _Prepared:
     spec = function_of(function)
     name = choose_platform(values, home)
-    platform = get_platform(name)
+    get_platform(name)  # one that there is not is refused first
     for note in platform_notes(spec, values, name):
         say(note)
-    base = base_folder(order)
+    config, base, is_remote = read_config(home), base_folder(order), name in REMOTE
     values = _absolute(values, base)
     resolved = resolve(store, spec, values, base)
-    is_remote = name in REMOTE
     secrets = (_known_secrets if is_remote else read_secrets)(home, spec.project, values, order)
     run = order.again.id if order.again else str(uuid.uuid4())
     job = _make_job(
         spec, function.folder or base, values, resolved, run=run, base=base, order=order, is_remote=is_remote
     )
-    job = replace(job, launch=_reaching(job.launch, read_config(home), is_remote=is_remote))
+    job = replace(job, launch=_reaching(job.launch, config, is_remote=is_remote))
+    if name != "local":
+        job = replace(job, container=_container(spec, values, config))
     if name == "docker":
         from nuwrap.builds.moved import moved_note
 
-        job = replace(job, container=_container(spec, values, read_config(home)))
         note = moved_note(job)
         if note:
             say(note)
     if is_remote:
-        job = replace(
-            job,
-            container=_container(spec, values, read_config(home)),
-            cluster=_for_cluster(function, values, read_config(home), secrets),
-        )
-        job = replace(job, cluster=replace(job.cluster, images=_pod_images(job, name, read_config(home), say)))
-    held = alive.take(home, run)
-    try:
-        with _delivered(job, is_remote=is_remote) as delivered:
-            here = platform.place(delivered, say=say)
-        try:
-            record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, name, {}, here.folder)
-            return Placed(write_down(store, function, values, resolved, record, order), here, held, secrets)
-        except BaseException:
-            shutil.rmtree(here.folder, ignore_errors=True)
-            raise
-    except BaseException:
-        alive.release(home, run, held)
-        raise
+        job = replace(job, cluster=_for_cluster(function, values, config, secrets))
+        job = replace(job, cluster=replace(job.cluster, images=_pod_images(job, name, config, say)))
+    return _Prepared(name, values, resolved, job, secrets)
 
 
 def base_folder(order: Order) -> str:

@@ -68,14 +68,16 @@ def check(*, file: str, python: str, as_json: bool) -> int:
     ),
     _PYTHON,
     click.option("--refresh", is_flag=True, help="Resolve the requirements anew."),
+    click.option("--platform", default="", metavar="NAME", help="Where it would run; of kubernetes its objects."),
     JSON,
 )
 def plan(**options: Any) -> int:
     """Tell what a run of FILE with these arguments would do: interpreter, code, requirements, inputs, and what of it is
     there from before and used again. Nothing is fetched, installed or written, neither here nor in the history.
 
-    The launch document stands below: what the function's host would be given; of a build, the Dockerfile. To tell what
-    a build would do the code is fetched, into a folder that is gone afterwards. The exit code is 0, or the one with
+    The launch document stands below: what the function's host would be given; of a build, the Dockerfile; of a run on
+    platform kubernetes, the objects that the cluster would be given, once it has looked at them. To tell what a build
+    would do the code is fetched, into a folder that is gone afterwards. The exit code is 0, or the one with
     which the run would end before it begins: 2 the file or an argument, 3 source, 4 requirements, 7 inputs, 10 no such
     Python, no engine, no such base image.
     """
@@ -87,6 +89,14 @@ def plan(**options: Any) -> int:
         return show_build_plan(Options(file=options["file"], as_json=options["as_json"]), instructions)
     if instructions:
         raise click.UsageError("--instruction goes with --action build")
+    from nuwrap.cli.arguments import goes_to_cluster
+
+    if goes_to_cluster(options["platform"]):
+        from nuwrap.cli.arguments import Options
+        from nuwrap.cli.objects_plan import show_objects_plan
+
+        action = options.pop("action")
+        return show_objects_plan(Options(**options), action)
     from nuwrap.cli.plan import PlanOptions, show_plan
 
     return show_plan(PlanOptions(**options))

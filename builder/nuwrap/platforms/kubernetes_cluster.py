@@ -78,7 +78,7 @@ def load_profile(cluster: Cluster, where: str, name: str) -> Mapping[str, Any]:
             f"profile {name!r} is not in {where!r}{did_you_mean(name, list(found))}; there is: "
             f"{', '.join(sorted(found)) or 'none'}"
         )
-    documents = parse_documents(found[name], f"profile {name!r}", most=PROFILE_BYTES) or [{}]
+    documents = parse_documents(found[name], f"profile {name!r}") or [{}]
     document = documents[0]
     if not isinstance(document, dict) or len(documents) > 1:
         raise PlatformError(f"profile {name!r} is no mapping; allowed: pod, labels, annotations, resources")

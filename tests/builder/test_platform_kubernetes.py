@@ -1,0 +1,184 @@
+"""Jobs and services in a real cluster: what a person sees, and what is left there."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import time
+from typing import Any
+
+import pytest
+from cluster_runs import Kube
+
+from nuwrap.cluster.client import Cluster
+from nuwrap.errors import NotFound, PlatformError
+from nuwrap.runs import alive
+from nuwrap.sdk import context
+
+
+def objects_of(cluster: Cluster, namespace: str, run: Any, kind: str) -> list[dict[str, Any]]:
+    return cluster.list(kind, labels={"nuwrap.dev/run": run.id}, namespace=namespace)
+
+
+def until(is_so: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it has not come about in time"
+        time.sleep(0.2)
+
+
+def test_a_job_brings_its_results_and_its_log_and_stays_for_a_while(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    run = kube.job("add", parameters={"x": 3})
+    assert (run.state, run.result("output_0"), run.status.exit_code) == ("COMPLETED", 5, 0), run.logs()
+    assert run.logs().count("adding\n") == 1
+    (job,) = objects_of(cluster, namespace, run, "Job")
+    assert job["spec"]["ttlSecondsAfterFinished"] == 86400
+    assert job["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "nuwrap"
+    (secret,) = objects_of(cluster, namespace, run, "Secret")
+    assert secret["metadata"]["ownerReferences"][0]["name"] == job["metadata"]["name"]
+
+
+def test_a_handler_that_raises_is_the_functions_own_failure(kube: Kube) -> None:
+    run = kube.job("boom")
+    assert (run.state, run.status.exit_code) == ("ERROR", 1)
+    assert "ValueError: the reason" in run.status.message
+
+
+def test_more_results_than_a_termination_message_holds_come_whole(kube: Kube) -> None:
+    assert kube.job("long").result("output_0") == "x" * 20000
+
+
+def test_a_job_that_needs_more_memory_than_it_has_is_told_so(kube: Kube) -> None:
+    run = kube.job("fill", resources={"mem": "128Mi"})
+    assert (run.state, run.status.exit_code) == ("ERROR", 137)
+    assert "resources.mem" in run.status.message
+
+
+def test_files_are_refused_where_nobody_keeps_them(kube: Kube) -> None:
+    run = kube.job("keep")
+    assert (run.state, run.status.exit_code) == ("ERROR", 8)
+    assert "artifacts_store" in run.status.message
+
+
+def test_an_image_without_the_runtime_gets_it(kube: Kube, python_image: Any) -> None:
+    function = kube.function("add", base_image=python_image("3.11"))
+    run = kube.job("add", function=function, parameters={"x": 1})
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 3), run.logs()
+    assert '"root"' not in run.logs()
+
+
+def test_an_input_of_this_machine_goes_along(kube: Kube) -> None:
+    with open("table.csv", "w") as file:
+        file.write("a,b\n1,2\n3,4\n")
+    function = kube.function("read", requirements=["pandas<3"])
+    run = kube.job("read", function=function, inputs={"table": "table.csv"})
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 2), run.logs()
+
+
+def test_what_is_too_much_for_a_run_is_refused_before_anything_is_made(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    before = len(cluster.list("Job", namespace=namespace))
+    with open("data.bin", "wb") as file:
+        file.write(b"x" * 800_000)
+    with pytest.raises(PlatformError, match="artifacts_store"):
+        kube.function("read").run("job", inputs={"table": "data.bin"})
+    assert len(cluster.list("Job", namespace=namespace)) == before
+
+
+def test_a_secret_is_the_namespaces_first_and_sent_only_when_asked_for(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    function = kube.function("secret")
+    kube.dh.get_project("p").new_secret("TOKEN", secret_value="of-this-machine")  # noqa: S106 - a test's
+    with pytest.raises(NotFound, match=r"secret 'TOKEN'.*kubernetes.send_secrets"):
+        function.run("job", secrets=["TOKEN"])
+    kube.set("kubernetes.send_secrets", "true")
+    run = kube.job("secret", function=function, secrets=["TOKEN"])
+    assert run.result("output_0") == "of-this-machine"[::-1], run.logs()
+    labels = {"nuwrap.dev/kind": "secrets", "nuwrap.dev/project": "p"}
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "team", "namespace": namespace, "labels": labels},
+            "data": {"TOKEN": base64.b64encode(b"of-the-cluster").decode()},
+        }
+    )
+    try:
+        run = kube.job("secret", function=function, secrets=["TOKEN"])
+        assert run.result("output_0") == "of-the-cluster"[::-1], run.logs()
+    finally:
+        cluster.delete("Secret", "team", namespace=namespace)
+    assert "of-the-cluster" not in run.logs()
+
+
+def test_a_stop_ends_the_job_in_its_grace_and_it_is_no_error(kube: Kube) -> None:
+    run = kube.function("lines").run("job", parameters={"n": 600})
+    until(lambda: "line 1" in run.logs())
+    run.stop()
+    assert (run.state, run.status.exit_code) == ("STOPPED", 143)
+
+
+def test_a_run_goes_on_without_its_follower_and_each_line_comes_once(kube: Kube) -> None:
+    run = kube.function("lines").run("job", parameters={"n": 40})
+    until(lambda: "line 3" in run.logs())
+    home = context.current().home
+    alive.kill(home, run.id, "supervisor", signal.SIGKILL)
+    until(lambda: not alive.is_held(home, run.id))
+    assert run.refresh().state == "RUNNING"
+    run.wait(300, log_info=False)
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 40)
+    told = [line for line in run.logs().splitlines() if line.startswith("line ")]
+    assert told == [f"line {number}" for number in range(40)]
+
+
+def test_why_a_run_waits_is_told_and_one_that_waits_for_too_long_is_given_up(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    kube.set("kubernetes.pending_timeout_s", "8")
+    run = kube.function("add").run("job", parameters={"x": 1}, node_selector=[{"key": "disk", "value": "none-has"}])
+    until(lambda: run.state != "PENDING" or "node" in run.status.message)
+    run.wait(120, log_info=False)
+    assert run.state == "ERROR"
+    assert "has not begun within 8 s" in run.status.message
+    assert "didn't match" in run.status.message
+    until(lambda: objects_of(cluster, namespace, run, "Job") == [])
+
+
+def test_what_pod_security_forbids_is_refused_before_anything_is_made(kube: Kube, tmp_path: Any) -> None:
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    (profiles / "host.yaml").write_text("pod: {hostNetwork: true}\n")
+    kube.set("kubernetes.profiles", str(profiles))
+    function = kube.function("add")
+    with pytest.raises(PlatformError, match="violates PodSecurity"):
+        function.run("job", parameters={"x": 1}, profile="host")
+    with pytest.raises(PlatformError, match=r"profile 'hots' is not in .*did you mean 'host'"):
+        function.run("job", parameters={"x": 1}, profile="hots")
+
+
+def test_a_service_is_called_through_the_api_server_and_ends_clean(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    run = kube.function("greet").run("serve", replicas=2)
+    run.wait(300)
+    assert run.invoke(json={"name": "kube"}).json() == {"hello": "kube"}
+    (deployment,) = objects_of(cluster, namespace, run, "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    (service,) = objects_of(cluster, namespace, run, "Service")
+    assert service["spec"]["type"] == "ClusterIP"
+    assert run.status.service["cluster_url"] == f"http://{service['metadata']['name']}.{namespace}.svc:8080"
+    run.stop()
+    assert (run.state, run.status.exit_code) == ("STOPPED", 0)
+    until(lambda: objects_of(cluster, namespace, run, "Deployment") == [])
+
+
+def test_a_service_that_can_never_start_ends_with_its_reason(kube: Kube, cluster: Cluster, namespace: str) -> None:
+    run = kube.function("greet", init_function="init").run("serve")
+    with pytest.raises(PlatformError, match="no model here"):
+        run.wait(300)
+    assert (run.state, run.status.exit_code) == ("ERROR", 6)
+    until(lambda: objects_of(cluster, namespace, run, "Deployment") == [])

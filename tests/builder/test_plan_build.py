@@ -32,8 +32,8 @@ from dockerfile_reader import read
 
 from nuwrap.errors import SpecError
 from nuwrap.plan.build import plan_build
-from nuwrap.plan.rendering import templates_dir
 from nuwrap.plan.references import own_name
+from nuwrap.plan.rendering import templates_dir
 from nuwrap.spec.build import LABEL_API, LABEL_FEATURES, BuildPlan, BuildSettings, ContextFile, SourceFacts
 from nuwrap_runtime.launch import parse_launch
 

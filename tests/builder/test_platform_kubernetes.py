@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster_runs import Kube
+from command_line import Nuwrap
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.errors import NotFound, PlatformError
@@ -182,3 +185,30 @@ def test_a_service_that_can_never_start_ends_with_its_reason(kube: Kube, cluster
         run.wait(300)
     assert (run.state, run.status.exit_code) == ("ERROR", 6)
     until(lambda: objects_of(cluster, namespace, run, "Deployment") == [])
+
+
+def test_a_colleague_finds_follows_and_stops_what_somebody_else_has_begun(
+    kube: Kube, namespace: str, tmp_path: Path, run_nuwrap: Nuwrap
+) -> None:
+    job = kube.function("lines").run("job", parameters={"n": 30})
+    service = kube.function("greet").run("serve")
+    service.wait(300)
+    other = {"NUWRAP_HOME": str(tmp_path / "colleague")}
+    for name in ("images.registry", "registries.insecure", "kubernetes.namespace"):
+        value = json.loads((tmp_path / "home" / "config.json").read_text())[name]
+        run_nuwrap("config", "set", name, ",".join(value) if isinstance(value, list) else value, **other)
+    listed = run_nuwrap("ps", "--platform", "kubernetes", "--json", **other)
+    assert listed.returncode == 0, listed.stderr
+    assert {job.id, service.id} <= {one["id"] for one in json.loads(listed.stdout)}
+    followed = run_nuwrap("logs", "-f", job.id, **other)
+    assert [line for line in followed.stdout.splitlines() if line.startswith("line ")] == [
+        f"line {number}" for number in range(30)
+    ], followed.stderr
+    shown = json.loads(run_nuwrap("show", job.id, "--json", **other).stdout)
+    assert shown["state"] == "COMPLETED"
+    assert run_nuwrap("invoke", service.id, "--json", '{"name": "you"}', **other).stdout.replace(" ", "") == (
+        '{"hello":"you"}'
+    )
+    assert "STOPPED" in run_nuwrap("stop", service.id, **other).stdout
+    until(lambda: service.state != "RUNNING")
+    assert service.state == "STOPPED"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nuwrap.errors import NotFound, UsageError
-from nuwrap.runs import watch
+from nuwrap.platforms import REMOTE, get_platform
+from nuwrap.runs import remote, watch
 from nuwrap.sdk import context, entities
 from nuwrap.sdk.functions import Function, get_function
 from nuwrap.sdk.projects import Project, get_project, list_projects
@@ -55,6 +57,14 @@ def settle_runs(project: str = "") -> None:
     """Bring the states of all runs up to date: one whose processes are gone has ended. Raises NotFound."""
     ctx = context.current()
     watch.refresh_all(ctx.store, ctx.home, get_project(project).name if project else "")
+
+
+def take_over(platform: str, project: str = "") -> None:
+    """Bring the runs that a platform has into the history, those of others too. Raises UsageError, PlatformError."""
+    get_platform(platform)
+    if platform in REMOTE:
+        ctx = context.current()
+        remote.take_over_all(ctx.store, ctx.home, platform, project, os.getcwd(), say=context.say)
 
 
 def find_thing(text: str, project: str = "") -> Run | Function | Project | Dataitem | Artifact | Model:

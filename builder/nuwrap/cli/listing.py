@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nuwrap.cli.finding import GOING_ON, settle_runs
+from nuwrap.cli.finding import GOING_ON, settle_runs, take_over
 from nuwrap.cli.moments import moment_text, short_moment_text, took_text
 from nuwrap.cli.show import show_rows
 from nuwrap.errors import UsageError
@@ -32,6 +32,7 @@ class Which:
     project: str = ""
     label: str = ""
     limit: int | None = None
+    platform: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ class Table:
 
 
 def show_runs(which: Which, *, function: str, states: Sequence[str], with_ended: bool, as_json: bool) -> int:
-    """Print the runs that go on, with `with_ended` also the newest that have ended; `states` names states instead."""
+    """Print the runs that go on, with `with_ended` also the newest that have ended; `states` names states instead.
+
+    Of a platform that keeps runs by itself those of others are there too, and in the history from then on.
+    """
+    if which.platform:
+        take_over(which.platform, which.project)
     wanted = set(states) or {*GOING_ON, *(ENDED if with_ended else ())}
     settle_runs(which.project)
     store = context.current().store
@@ -52,7 +58,8 @@ def show_runs(which: Which, *, function: str, states: Sequence[str], with_ended:
     limit = ENDED_RUNS if which.limit is None else which.limit
     found = store.list_runs(which.project, function=function, states=going_on) if going_on else []
     more = store.list_runs(which.project, function=function, states=ended, limit=limit + 1) if ended else []
-    shown = sorted([*found, *more[:limit]], key=lambda one: one.created, reverse=True)
+    both = [one for one in (*found, *more[:limit]) if which.platform in ("", one.platform)]
+    shown = sorted(both, key=lambda one: one.created, reverse=True)
     summary = f"{len(shown)} run{'' if len(shown) == 1 else 's'}"
     if len(more) > limit:
         summary += f", the newest {limit} of those that have ended; --limit N shows more"

@@ -121,6 +121,28 @@ class Seen:
     service: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Found:
+    """A run that a remote platform has and this machine may not know: `name` is the platform's, all else the run's own.
+
+    `reason` says why it cannot be taken over, "" where it can: what comes after it is empty then.
+    """
+
+    name: str
+    run: str
+    action: str
+    created: str = ""
+    reason: str = ""
+    project: str = ""
+    function: str = ""
+    attempt: int = 1
+    service_type: str = ""
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    function_id: str = ""
+    function_spec: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Platform(Protocol):
     """What a module of this folder has; a module satisfies it."""
 
@@ -150,6 +172,12 @@ class Remote(Platform, Protocol):
 
         Raises PlatformError as `place` does.
         """
+
+    def find(self, settings: Mapping[str, Any], project: str, known: frozenset[str]) -> list[Found]:
+        """Return the runs that the platform has and that are not known, of one project or all. Raises PlatformError."""
+
+    def take_over(self, found: Found, base: str, settings: Mapping[str, Any]) -> str:
+        """Make the folder of a run below `base` as if it was asked for here, and return it. Raises PlatformError."""
 
     def look(self, folder: str) -> Seen:
         """Return what the run of that folder is at. Raises PlatformError where that cannot be known."""

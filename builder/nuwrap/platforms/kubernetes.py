@@ -16,10 +16,12 @@ from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes import hide_secrets, plan_run
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.plan.kubernetes.request import RunObjects
-from nuwrap.platforms import Job, Placed, Screen, Seen
+from nuwrap.platforms import Found, Job, Placed, Screen, Seen
 from nuwrap.platforms.kubernetes_cluster import connect_again, connect_for
 from nuwrap.platforms.kubernetes_end import write_end
 from nuwrap.platforms.kubernetes_follow import JobFollower, stop_job
+from nuwrap.platforms.kubernetes_found import find_runs
+from nuwrap.platforms.kubernetes_found import take_over as take_run_over
 from nuwrap.platforms.kubernetes_place import check_admission, plan_wanted
 from nuwrap.platforms.kubernetes_reasons import ended_container, is_main_running, job_failure, why_waiting
 from nuwrap.platforms.kubernetes_submit import manifests, submit
@@ -126,6 +128,16 @@ def look(folder: str) -> Seen:
     if pod and is_main_running(pod):
         return Seen(is_running=True)
     return Seen(is_running=False, reason=why_waiting(pod, []).reason)
+
+
+def find(settings: Mapping[str, Any], project: str, known: frozenset[str]) -> list[Found]:
+    """Return the runs of the namespace that are not known; see `Remote.find`."""
+    return find_runs(connect_for(settings, project, os.environ), project, known)
+
+
+def take_over(found: Found, base: str, settings: Mapping[str, Any]) -> str:
+    """Make the run's folder; see `Remote.take_over`."""
+    return take_run_over(connect_for(settings, found.project, os.environ), found, base, settings)
 
 
 def stop(folder: str) -> None:

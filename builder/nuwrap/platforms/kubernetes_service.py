@@ -148,8 +148,9 @@ class _ServiceFollower:
         except ClusterError as exc:
             self._heard.say(f"the cluster does not answer, the service goes on: {exc}")
             return None
-        if deployment is None:
-            return Outcome(is_missing=True)
+        if deployment is None:  # whoever removed it has stopped it
+            self._finish_logs()
+            return Outcome(self._last_end, is_stopped=True, is_missing=True)
         if STOPPED_BY in (deployment["metadata"].get("annotations") or {}) and not pods:
             self._finish_logs()
             return Outcome(self._last_end, is_stopped=True)

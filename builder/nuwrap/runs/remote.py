@@ -1,14 +1,16 @@
-"""A remote run that nobody here follows: what it is at, and its end into the history."""
+"""A remote run that nobody here follows: what it is at, its end into the history, and those that colleagues began."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from nuwrap.errors import NuwrapError, StoreError
-from nuwrap.platforms import Placed, Screen, get_remote
+from nuwrap.platforms import Found, Placed, Screen, get_remote
 from nuwrap.runs import alive, collect
-from nuwrap.store import PENDING, RUNNING, RunRecord, Store
+from nuwrap.store import PENDING, RUNNING, FunctionRecord, ProjectRecord, RunRecord, Store
+from nuwrap.store.config import read_config
 
 
 def catch_up(store: Store, home: str, record: RunRecord) -> RunRecord:
@@ -39,3 +41,39 @@ def _catch_up(store: Store, record: RunRecord) -> RunRecord:
     if (state, seen.reason) == (record.state, record.message):
         return record
     return store.change_run(record.id, state, seen.reason, **({"service": seen.service} if seen.service else {}))
+
+
+def take_over_all(
+    store: Store, home: str, platform: str, project: str, base: str, *, say: Callable[[str], None]
+) -> int:
+    """Bring the runs that the platform has into the history, and return how many were not there: from then on they are
+    asked for, followed and stopped as one's own. `say` hears of each that cannot be.
+
+    Raises PlatformError where the platform does not answer.
+    """
+    remote, settings = get_remote(platform), read_config(home).values
+    known = frozenset(one.id for one in store.list_runs())
+    taken = 0
+    for found in sorted(remote.find(settings, project, known), key=lambda one: one.created):
+        if found.reason:
+            say(f"run {found.run} of {platform} cannot be taken over: {found.reason}")
+            continue
+        folder = remote.take_over(found, base, settings)
+        _write_down(store, found, platform, folder)
+        taken += 1
+    return taken
+
+
+def _write_down(store: Store, found: Found, platform: str, folder: str) -> None:
+    store.add_project(ProjectRecord(found.project))
+    function = store.get_function(found.project, found.function, found.function_id)
+    if function is None:
+        function = store.add_function(
+            FunctionRecord(found.function_id, found.project, found.function, dict(found.function_spec))
+        )
+    task = store.ensure_task(function, found.action, {})
+    record = RunRecord(
+        found.run, found.project, found.function, function.id, task.id, found.action, platform, dict(found.spec),
+        folder, state=PENDING, attempt=found.attempt, created=found.created.replace("Z", ".000+00:00"),
+    )  # fmt: skip
+    store.add_run(record)

@@ -60,16 +60,30 @@ _LIMIT = click.IntRange(min=1)
 )
 @click.option("--function", default="", metavar="NAME", help="Runs of this function alone.")
 @_PROJECT
+@click.option(
+    "--platform", default="", metavar="NAME", help="Runs of this platform alone; of kubernetes those of others too."
+)
 @click.option("--limit", type=_LIMIT, metavar="N", help="Most ended runs to list, 20 by default.")
 @JSON
 @_for_a_person
 def ps(
-    *, with_ended: bool, states: tuple[str, ...], function: str, project: str, limit: int | None, as_json: bool
+    *,
+    with_ended: bool,
+    states: tuple[str, ...],
+    function: str,
+    project: str,
+    platform: str,
+    limit: int | None,
+    as_json: bool,
 ) -> int:
-    """List the runs that go on, newest first: created, pending, running."""
+    """List the runs that go on, newest first: created, pending, running.
+
+    A cluster keeps its runs by itself: with `--platform kubernetes` those that anybody has begun in its namespace are
+    listed, and from then on `show`, `logs`, `stop` and `invoke` take them as one's own.
+    """
     from nuwrap.cli.listing import Which, show_runs
 
-    which = Which(project, limit=limit)
+    which = Which(project, limit=limit, platform=platform)
     return show_runs(which, function=function, states=states, with_ended=with_ended, as_json=as_json)
 
 

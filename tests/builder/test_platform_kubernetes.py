@@ -6,6 +6,7 @@ import base64
 import json
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,52 @@ def test_a_colleague_finds_follows_and_stops_what_somebody_else_has_begun(
     assert "STOPPED" in run_nuwrap("stop", service.id, **other).stdout
     until(lambda: service.state != "RUNNING")
     assert service.state == "STOPPED"
+
+
+@pytest.fixture(scope="module")
+def bucket(cluster: Cluster) -> Iterator[str]:
+    """A bucket of an S3 server that this machine and the cluster's pods reach: on an address of the node."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    addresses = [one for node in cluster.list("Node") for one in node["status"]["addresses"]]
+    host = next(one["address"] for one in addresses if one["type"] == "InternalIP")
+    server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
+    try:
+        server.start()
+    except OSError as exc:
+        pytest.skip(f"no server can be at the node's address {host}: {exc}")
+    address, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{address}:{port}",
+            "AWS_ACCESS_KEY_ID": "key-of-the-test",
+            "AWS_SECRET_ACCESS_KEY": "secret-of-the-test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="runs")
+        yield "s3://runs/team"
+    server.stop()
+
+
+def test_a_store_takes_what_is_large_and_keeps_what_a_job_leaves(
+    kube: Kube, bucket: str, cluster: Cluster, namespace: str
+) -> None:
+    kube.set("artifacts_store", bucket)
+    kube.set("kubernetes.send_secrets", "true")
+    with open("big.csv", "w") as file:
+        file.write("a,b\n" + "1,2\n" * 300_000)
+    function = kube.function("read", requirements=["pandas<3"])
+    run = kube.job("read", function=function, inputs={"table": "big.csv"})
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 300_000), run.logs()
+    run = kube.job("keep")
+    assert run.state == "COMPLETED", run.logs()
+    (output,) = run.outputs().values()
+    assert output.path.startswith(f"{bucket}/runs/{run.id}/")
+    with open(output.as_file()) as file:
+        assert "def keep" in file.read()
+    for secret in objects_of(cluster, namespace, run, "Secret"):
+        if "store" not in secret["metadata"]["name"]:
+            assert "secret-of-the-test" not in str({k: base64.b64decode(v) for k, v in secret["data"].items()})
+    assert "secret-of-the-test" not in run.logs()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from urllib.parse import quote
 
-from nuwrap.builds.source import Fetch, fetch_source, walk
+from nuwrap.builds.source import BLOCK_BYTES, Fetch, fetch_source, said_error, walk
 from nuwrap.errors import PlatformError
+from nuwrap.host import ask_host
 from nuwrap.spec.function import has_scheme
 from nuwrap_runtime.errors import InputsError
 from nuwrap_runtime.launch import Launch
@@ -34,26 +38,51 @@ class Delivery:
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class _Parcel:
-    launch: Launch
-    files: dict[str, str] = field(default_factory=dict)
-    paths: dict[str, str] = field(default_factory=dict)
+@dataclass(frozen=True)
+class _Piece:
+    """Something of this machine that a run needs: its path here, its place below `PLACE`, and how the user named it."""
+
+    path: str
+    at: str
+    named: str
 
 
-def deliver(launch: Launch, start: str, work: str, environ: Mapping[str, str], *, is_baked: bool = False) -> Delivery:
+def deliver(
+    launch: Launch, start: str, work: str, environ: Mapping[str, str], *, is_baked: bool = False, store: str = ""
+) -> Delivery:
     """Return the launch with places that a container has; `work` is a folder for what is made on the way.
 
-    `start` is the folder of a relative `code_src`. Code that is baked into the image stays there. Raises SourceError,
-    FetchFailed and InputsError for what is not there, PlatformError for what is too much without a store.
+    `start` is the folder of a relative `code_src`. Code that is baked into the image stays there. What is too much for
+    a run to bring goes to the store, by its digest. Raises SourceError, FetchFailed and InputsError for what is not
+    there, PlatformError for what is too much without a store.
     """
-    parcel = _Parcel(launch)
-    if launch.code_src and not _is_far(launch.code_src) and (launch.refresh_code or not is_baked):
-        _add_code(parcel, start, work, environ)
-    entities = {key: _add_entity(parcel, key, one, start) for key, one in launch.entities.items()}
-    parcel.launch = replace(parcel.launch, entities=entities)
-    _check_size(list(parcel.files.values()))
-    return Delivery(parcel.launch, parcel.files, parcel.paths)
+    code = _pack_code(launch, start, work, environ) if _has_code_here(launch) and not _stays(launch, is_baked) else None
+    inputs = {key: piece for key, one in launch.entities.items() if (piece := _find_input(launch, key, one, start))}
+    inputs = {key: replace(one, at=f"inputs/{number}/{one.at}") for number, (key, one) in enumerate(inputs.items())}
+    pieces = [*([code[0]] if code else []), *inputs.values()]
+    files = {place: path for one in pieces for place, path in _files_of(one)}
+    if not _fits(files.values()):
+        if not store:
+            raise _too_much(files.values())
+        places = {one.at: _upload(one, store, environ) for one in pieces}
+        files = {}
+    else:
+        places = {one.at: f"{PLACE}/{one.at}" for one in pieces}
+    if code:
+        address = places[CODE]
+        launch = replace(launch, code_src=f"zip+{address}" if "://" in address else address, handler=code[1])
+    entities = {
+        key: {**one, "path": places[inputs[key].at]} if key in inputs else one for key, one in launch.entities.items()
+    }
+    return Delivery(replace(launch, entities=entities), files, {places[one.at]: one.named for one in pieces})
+
+
+def _has_code_here(launch: Launch) -> bool:
+    return bool(launch.code_src) and not _is_far(launch.code_src)
+
+
+def _stays(launch: Launch, is_baked: bool) -> bool:  # noqa: FBT001
+    return is_baked and not launch.refresh_code
 
 
 def _is_far(address: str) -> bool:
@@ -61,16 +90,13 @@ def _is_far(address: str) -> bool:
     return has_scheme(address) and not address.removeprefix("git+").removeprefix("zip+").startswith(_FILE)
 
 
-def _add_code(parcel: _Parcel, start: str, work: str, environ: Mapping[str, str]) -> None:
+def _pack_code(launch: Launch, start: str, work: str, environ: Mapping[str, str]) -> tuple[_Piece, str]:
     """Pack the code as a run here would have it; a handler without a module gets the one that it means here."""
-    launch = parcel.launch
     source = fetch_source(Fetch(launch, start, work, environ))
     path = os.path.join(work, CODE)
     _write_zip(source.folder, path)
-    parcel.files[CODE] = path
-    parcel.paths[f"{PLACE}/{CODE}"] = launch.code_src
     handler = launch.handler if ":" in launch.handler else f"{source.default_module}:{launch.handler}"
-    parcel.launch = replace(launch, code_src=f"{PLACE}/{CODE}", handler=handler)
+    return _Piece(path, CODE, launch.code_src), handler
 
 
 def _write_zip(folder: str, path: str) -> None:
@@ -89,36 +115,58 @@ def _write_zip(folder: str, path: str) -> None:
                 archive.writestr(about, stream.read())
 
 
-def _add_entity(parcel: _Parcel, key: str, entity: Mapping[str, Any], start: str) -> Mapping[str, Any]:
+def _find_input(launch: Launch, key: str, entity: Mapping[str, Any], start: str) -> _Piece | None:
+    """Return what of this machine the entity is, None for an address, and for what is not here and nobody needs."""
     path = str(entity["path"])
     if "://" in path and not path.startswith(_FILE):
-        return entity
+        return None
     here = os.path.join(start, path.removeprefix(_FILE))
-    if not os.path.exists(here):
-        names = [name for name, one in parcel.launch.inputs.items() if one == key]
-        if names:
-            raise InputsError(f"input {names[0]!r}: {path!r} does not exist")
-        return entity
-    at = f"inputs/{len(parcel.paths)}/{os.path.basename(here.rstrip(os.sep)) or 'input'}"
-    for place, whole in _files_of(here, at):
-        parcel.files[place] = whole
-    parcel.paths[f"{PLACE}/{at}"] = path
-    return {**entity, "path": f"{PLACE}/{at}"}
+    if os.path.exists(here):
+        return _Piece(os.path.realpath(here), os.path.basename(here.rstrip(os.sep)) or "input", path)
+    names = [name for name, one in launch.inputs.items() if one == key]
+    if names:
+        raise InputsError(f"input {names[0]!r}: {path!r} does not exist")
+    return None
 
 
-def _files_of(path: str, at: str) -> Iterator[tuple[str, str]]:
-    if not os.path.isdir(path):
-        yield at, os.path.realpath(path)
+def _files_of(piece: _Piece) -> Iterator[tuple[str, str]]:
+    if not os.path.isdir(piece.path):
+        yield piece.at, piece.path
         return
-    for name in walk(path):
-        yield f"{at}/{name}", os.path.join(path, name)
+    for name in walk(piece.path):
+        yield f"{piece.at}/{name}", os.path.join(piece.path, name)
 
 
-def _check_size(paths: Sequence[str]) -> None:
-    total = sum(os.path.getsize(path) for path in paths)
-    if total > INLINE_BYTES or len(paths) > INLINE_FILES:
-        raise PlatformError(
-            f"code and inputs of this machine are {total} bytes in {len(paths)} files; {INLINE_BYTES} bytes in "
-            f"{INLINE_FILES} files go to the cluster with a run. Set a store for more: `nuwrap config set "
-            "artifacts_store s3://BUCKET/FOLDER`"
-        )
+def _fits(paths: Collection[str]) -> bool:
+    return sum(map(os.path.getsize, paths)) <= INLINE_BYTES and len(paths) <= INLINE_FILES
+
+
+def _too_much(paths: Collection[str]) -> PlatformError:
+    return PlatformError(
+        f"code and inputs of this machine are {sum(map(os.path.getsize, paths))} bytes in {len(paths)} files; "
+        f"{INLINE_BYTES} bytes in {INLINE_FILES} files go to the cluster with a run. Set a store for more: `nuwrap "
+        "config set artifacts_store s3://BUCKET/FOLDER`"
+    )
+
+
+def _upload(piece: _Piece, store: str, environ: Mapping[str, str]) -> str:
+    """Put the piece into the store, by its digest, and return its address. Raises PlatformError."""
+    name = CODE if piece.at == CODE else os.path.basename(piece.at)
+    kind = "code" if piece.at == CODE else "inputs"
+    address = f"{store.rstrip('/')}/{kind}/{_digest(piece)}/{quote(name)}"
+    with tempfile.TemporaryFile() as said:
+        answer = ask_host(["store", piece.path, address], environ, err=(said.fileno(),))
+        if not answer.document:
+            reason = said_error(said, "nuwrap-host does not say why")
+            raise PlatformError(f"{piece.named!r} cannot be put into artifacts_store {store!r}: {reason}")
+    return address
+
+
+def _digest(piece: _Piece) -> str:
+    total = hashlib.sha256()
+    for place, path in sorted(_files_of(piece)):
+        total.update(place.encode("utf-8", "surrogateescape") if os.path.isdir(piece.path) else b"")
+        with open(path, "rb") as stream:
+            while block := stream.read(BLOCK_BYTES):
+                total.update(block)
+    return total.hexdigest()[:32]

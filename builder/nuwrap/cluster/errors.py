@@ -10,7 +10,7 @@ from typing import Any, Final
 from nuwrap.errors import PlatformError
 
 TEXT_CHARACTERS: Final = 3000
-DOCS: Final = "docs/guides/kubernetes.md"
+DOCS: Final = "docs/kubernetes.md"
 _RIGHT: Final = re.compile(
     r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"(?: in API group "(?P<group>[^"]*)")?'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'

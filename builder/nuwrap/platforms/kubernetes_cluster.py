@@ -14,7 +14,7 @@ from nuwrap.spec.document import parse_documents
 from nuwrap_runtime.schema import did_you_mean
 
 PROFILE_BYTES: Final = 256 * 1024
-SECRETS_KIND, CREDENTIALS_KIND = "secrets", "source-credentials"
+SECRETS_KIND, CREDENTIALS_KIND, STORE_KIND = "secrets", "source-credentials", "store-credentials"
 
 
 def connect_for(settings: Mapping[str, Any], project: str, environ: Mapping[str, str]) -> Cluster:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
@@ -13,7 +13,7 @@ from nuwrap.plan.kubernetes.labels import label_value
 from nuwrap.plan.kubernetes.profiles import check_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem, Serving
 from nuwrap.platforms import Job
-from nuwrap.platforms.kubernetes_cluster import CREDENTIALS_KIND, check_shared, find_secrets, load_profile
+from nuwrap.platforms.kubernetes_cluster import CREDENTIALS_KIND, STORE_KIND, check_shared, find_secrets, load_profile
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.platforms.passing import CREDENTIALS, passed_on
 from nuwrap.spec.build import GROUP, USER
@@ -29,7 +29,7 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
     settings, fields = job.cluster.settings, job.cluster.fields
     launch = _launch_inside(job.launch)
     secrets, sent = _secrets(job, cluster, say)
-    credentials, own = _credentials(job, cluster, environ, say)
+    source, store = _credentials(job, cluster, environ, say)
     check_shared(cluster, launch.project, _shared_claims(fields.get("volumes", ())))
     profile = fields.get("profile")
     patch = load_profile(cluster, str(settings["kubernetes.profiles"]), profile) if profile else {}
@@ -37,8 +37,9 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
     pod = replace(
         _pod(job, launch, patch),
         secrets=secrets,
-        source_credentials=own,
-        fetches=job.cluster.images.is_foreign or bool(own or credentials),
+        source_credentials=source.secret,
+        store_credentials=store.secret,
+        fetches=job.cluster.images.is_foreign or bool(source.secret),
     )
     objects = RunObjects(
         project=launch.project,
@@ -67,7 +68,8 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         run=launch.run,
         launch=launch.to_document(),
         objects=plain,
-        credentials=credentials,
+        credentials=source.names,
+        store_credentials=store.names,
         sent=sent,
         paths=job.cluster.paths,
         grace_s=launch.grace_s,
@@ -171,23 +173,45 @@ def _no_secret(name: str, there: Mapping[str, str], job: Job, cluster: Cluster) 
     )
 
 
+@dataclass(frozen=True)
+class _Credentials:
+    """The Secret that has them, "" for none, and the names of this machine's variables that go there."""
+
+    secret: str = ""
+    names: tuple[str, ...] = ()
+
+
 def _credentials(
     job: Job, cluster: Cluster, environ: Mapping[str, str], say: Callable[[str], None]
-) -> tuple[tuple[str, ...], str]:
-    """Return the names of this machine's credentials for code that are sent, and the Secret that has credentials."""
-    if "://" not in job.launch.code_src and not any("://" in str(one["path"]) for one in job.launch.entities.values()):
-        return (), ""
-    there = set(find_secrets(cluster, job.launch.project, CREDENTIALS_KIND).values())
-    if there:
-        return (), min(there)
-    names = tuple(name for name in sorted(passed_on(environ)) if CREDENTIALS.fullmatch(name))
-    if names and not job.cluster.settings["kubernetes.send_secrets"]:
+) -> tuple[_Credentials, _Credentials]:
+    """Return credentials for code, and those for inputs and outputs: the namespace's first."""
+    launch = job.launch
+    paths = [str(one["path"]) for one in launch.entities.values()]
+    has_source = "://" in launch.code_src
+    has_store = "://" in launch.output_path or any("://" in path for path in paths)
+    known = [name for name in sorted(passed_on(environ)) if CREDENTIALS.fullmatch(name)]
+    of_stores = tuple(name for name in known if name.startswith(("AWS_", "S3_")))
+    wanted = [
+        (CREDENTIALS_KIND, "source", has_source, tuple(name for name in known if name not in of_stores)),
+        (STORE_KIND, "store", has_store or (has_source and "s3://" in launch.code_src), of_stores),
+    ]
+    found: list[_Credentials] = []
+    kept: list[str] = []
+    for kind, suffix, is_needed, names in wanted:
+        there = set(find_secrets(cluster, launch.project, kind).values()) if is_needed else set()
+        if there:
+            found.append(_Credentials(min(there)))
+        elif is_needed and names and job.cluster.settings["kubernetes.send_secrets"]:
+            found.append(_Credentials(f"nuwrap-{launch.run}-{suffix}", names))
+        else:
+            found.append(_Credentials())
+            kept += names if is_needed else ()
+    if kept:
         say(
-            f"{', '.join(names)} of this machine are not sent to the cluster; `nuwrap config set "
+            f"{', '.join(kept)} of this machine are not sent to the cluster; `nuwrap config set "
             "kubernetes.send_secrets true` sends them"
         )
-        return (), ""
-    return names, f"nuwrap-{job.launch.run}-source" if names else ""
+    return found[0], found[1]
 
 
 def _shared_claims(volumes: Sequence[Mapping[str, Any]]) -> list[str]:

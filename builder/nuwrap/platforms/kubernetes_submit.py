@@ -67,9 +67,12 @@ def _secret_objects(wanted: Wanted, environ: Mapping[str, str], secrets: Mapping
         missing = sorted(set(wanted.sent) - set(values))
         raise PlatformError(f"secret {missing[0]!r} was to be sent from this machine, and is not here any more")
     passed = passed_on(environ)
-    credentials = {name: passed[name] for name in wanted.credentials if name in passed}
+    source, store = (
+        {name: passed[name] for name in names if name in passed}
+        for names in (wanted.credentials, wanted.store_credentials)
+    )
     made = []
-    for suffix, found in (("secrets", values), ("source", credentials)):
+    for suffix, found in (("secrets", values), ("source", source), ("store", store)):
         if found:
             made.append(_secret(f"nuwrap-{wanted.run}-{suffix}", wanted, found))
     return made

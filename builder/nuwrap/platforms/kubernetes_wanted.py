@@ -21,7 +21,8 @@ SUBMITTED: Final = "submitted"  # there when the cluster has the run, or had it
 class Wanted:
     """A run in a cluster. `name` is the Job's or Deployment's, `objects` a `RunObjects` without the files.
 
-    `credentials` are the names of variables of this machine that the fetching container gets, `sent` the secrets whose
+    `credentials` are the names of variables of this machine that the fetching container gets, `store_credentials` those
+    that the function's gets too, `sent` the secrets whose
     values come from here. `output_path` is an address or "". `paths` are as in `ForCluster`.
     """
 
@@ -33,6 +34,7 @@ class Wanted:
     launch: Mapping[str, Any]
     objects: Mapping[str, Any] = field(default_factory=dict)
     credentials: tuple[str, ...] = ()
+    store_credentials: tuple[str, ...] = ()
     sent: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 30.0
@@ -61,7 +63,7 @@ def read_wanted(folder: str) -> Wanted:
     try:
         with open(path, encoding="utf-8") as stream:
             found: dict[str, Any] = json.load(stream)
-        lists = {name: tuple(found[name]) for name in ("credentials", "sent")}
+        lists = {name: tuple(found[name]) for name in ("credentials", "sent", "store_credentials")}
         return Wanted(**{**found, **lists})
     except OSError as exc:
         raise PlatformError(f"cannot read {path!r}, which says where the run is: {exc.strerror}") from exc

@@ -23,7 +23,7 @@ from nuwrap.spec.function import PYTHON_VERSIONS, Function, make_function
 from nuwrap.spec.run_values import RunValues, TaskValues
 from nuwrap.store import BUILT_IMAGE, CONSUMES, PENDING, FunctionRecord, LineageRecord, RunRecord, Store
 from nuwrap.store.config import Config, read_config
-from nuwrap.store.network import read_network
+from nuwrap.store.network import read_network, with_network
 from nuwrap.store.secrets import Secrets
 from nuwrap_runtime.launch import Launch
 
@@ -219,6 +219,7 @@ def _prepare(
         if note:
             say(note)
     if is_remote:
+        job = replace(job, launch=_storing(job.launch, str(config.values["artifacts_store"])))
         job = replace(job, cluster=_for_cluster(function, values, config, secrets))
         job = replace(job, cluster=replace(job.cluster, images=_pod_images(job, name, config, say)))
     return _Prepared(name, values, resolved, job, secrets)
@@ -255,7 +256,15 @@ def _delivered(job: Job, *, is_remote: bool) -> Iterator[Job]:
     from nuwrap.builds.delivering import deliver
 
     with tempfile.TemporaryDirectory(prefix="nuwrap-deliver-") as work:
-        given = deliver(job.launch, job.folder, work, dict(os.environ), is_baked=job.cluster.images.is_baked)
+        settings = job.cluster.settings
+        given = deliver(
+            job.launch,
+            job.folder,
+            work,
+            with_network(os.environ, settings),
+            is_baked=job.cluster.images.is_baked,
+            store=str(settings["artifacts_store"]),
+        )
         yield replace(job, launch=given.launch, cluster=replace(job.cluster, files=given.files, paths=given.paths))
 
 
@@ -264,6 +273,13 @@ def _reaching(launch: Launch, config: Config, *, is_remote: bool) -> Launch:
     if os.environ.get("NUWRAP_NETWORK") and not is_remote:
         return launch
     return replace(launch, network=read_network(config.values))
+
+
+def _storing(launch: Launch, store: str) -> Launch:
+    """Return a job's launch with its place in the store, where it has no address of its own."""
+    if launch.mode != "job" or not store or "://" in launch.output_path:
+        return launch
+    return replace(launch, output_path=f"{store.rstrip('/')}/runs/{launch.run}")
 
 
 def _known_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -55,7 +56,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "build.kaniko_flags": Setting("list", (), "further flags for kaniko, as --compressed-caching=false"),
     "images.registry": Setting("text", "", "host and folder that have nuwrap's own images"),
     "artifacts_store": Setting(
-        "text", "", "where clusters keep code, inputs and outputs, as s3://bucket/folder or pvc://claim/folder"
+        "text", "", "where a cluster's runs keep outputs, and get code and inputs that are large: s3://bucket/folder"
     ),
     "kubernetes.context": Setting("text", "", "context of the kubeconfig; its current one by default"),
     "kubernetes.namespace": Setting(
@@ -63,7 +64,6 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "kubernetes.service_account": Setting("text", "", "service account of runs; it gets no token"),
     "kubernetes.pull_secrets": Setting("list", (), "names of Secrets with registries' log-ins"),
-    "kubernetes.push_secret": Setting("text", "", "name of the Secret whose log-in pushes images that are built there"),
     "kubernetes.profiles": Setting("text", "", "where an administrator keeps profiles: a folder, or configmap:NAME"),
     "kubernetes.send_secrets": Setting(
         "flag", default=False, meaning="send secrets and source credentials of this machine that the cluster lacks"
@@ -224,6 +224,8 @@ def _faults(name: str, value: Any) -> list[str]:
     setting = SETTINGS[name]
     if not _fits(setting, value):
         return [f"{name}: {show(value)} is not allowed; allowed: {_FORMS[setting.form]}"]
+    if name == "artifacts_store" and value and not re.fullmatch(r"s3://[^/\s?#]+(/[^\s?#]*)?", value):
+        return [f"{name}: {show(value)} is not allowed; allowed: s3://BUCKET or s3://BUCKET/FOLDER"]
     if setting.choices and value not in setting.choices:
         near = did_you_mean(value, list(setting.choices))
         return [f"{name}: {show(value)} is not allowed; allowed: {', '.join(setting.choices)}{near}"]

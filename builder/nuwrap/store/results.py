@@ -14,8 +14,9 @@ from nuwrap_runtime.schema import faults
 FILE_NAME = "result.json"
 
 
-def read_result(folder: str) -> Result:
-    """Return the result that a run left in its folder; keys of a later version are left out.
+def read_result(folder: str, *, has_files: bool = True) -> Result:
+    """Return the result that a run left in its folder; keys of a later version are left out. Without `has_files` the
+    outputs lie elsewhere, below the same relative paths.
 
     Raises ResultError when there is none, when it is too large or not of the schema, or when an output's path leaves
     the folder, be it by a link.
@@ -24,7 +25,8 @@ def read_result(folder: str) -> Result:
     document = _load(path)
     wrong = faults(document, SCHEMA)
     if not wrong:
-        wrong = [line for name, one in document.get("outputs", {}).items() for line in _path_faults(folder, name, one)]
+        outputs = document.get("outputs", {}).items()
+        wrong = [line for name, one in outputs for line in _path_faults(folder, name, one, has_files=has_files)]
     if wrong:
         raise ResultError(f"the result {path!r} is not valid:\n" + "\n".join(f"  {line}" for line in wrong))
     known = {key: value for key, value in document.items() if key in Result.__dataclass_fields__}
@@ -46,7 +48,7 @@ def _load(path: str) -> Any:
         raise ResultError(f"the result {path!r} is not JSON: {exc}") from exc
 
 
-def _path_faults(folder: str, name: str, output: Mapping[str, Any]) -> list[str]:
+def _path_faults(folder: str, name: str, output: Mapping[str, Any], *, has_files: bool) -> list[str]:
     path = output["path"]
     if not path and output.get("key"):  # an entity that was there before the run: nothing of it lies here
         return []
@@ -56,4 +58,4 @@ def _path_faults(folder: str, name: str, output: Mapping[str, Any]) -> list[str]
     root, target = os.path.realpath(folder), os.path.realpath(os.path.join(folder, path))
     if target == root or os.path.commonpath([root, target]) != root:
         return [f"{where} leads out of the run's folder, to {target!r}"]
-    return [] if os.path.exists(target) else [f"{where} does not exist"]
+    return [] if os.path.exists(target) or not has_files else [f"{where} does not exist"]

@@ -33,7 +33,8 @@ _NAMES: Final[Mapping[str, str]] = {"cpu": "cpu", "mem": "memory", "gpu": GPU}
 def plan_pod(objects: RunObjects, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
     """Return the pod's template: metadata and spec, the profile applied."""
     pod, serving = objects.pod, objects.serving
-    credentials = _env_from(pod.source_credentials) if pod.source_credentials else []
+    stored = _env_from(pod.store_credentials)
+    credentials = [*_env_from(pod.source_credentials), *stored]
     lag = LAG_S if serving else 0
     text = render(
         "kubernetes/pod.yaml.j2",
@@ -57,7 +58,7 @@ def plan_pod(objects: RunObjects, labels: Mapping[str, str], annotations: Mappin
             "command": [HOST],
             "args": [*(["serve", "--text"] if serving else ["job"]), "--launch", f"{RUN}/launch.json"],
             "env": _env(objects),
-            "env_from": [] if pod.fetches else credentials,
+            "env_from": stored if pod.fetches else credentials,
             "resources": plan_resources(pod.resources),
             "mounts": plan_mounts(objects),
             "serving": _serving(serving) if serving else None,
@@ -111,7 +112,7 @@ def _amount(value: Any) -> tuple[str, str]:
 
 
 def _env_from(secret: str) -> list[dict[str, Any]]:
-    return [{"secretRef": {"name": secret}}]
+    return [{"secretRef": {"name": secret}}] if secret else []
 
 
 def _env(objects: RunObjects) -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ class Pod:
     """A pod. `image` has the function; `fetch_image`, one of ours, fetches first where `fetches` says so, alone with
     the variables of the Secret `source_credentials`, and brings `/opt/nuwrap` to an image that `is_foreign`.
 
+    The variables of the Secret `store_credentials` are for inputs and outputs: the function's container has them too.
     `resources`, `volumes`, `node_selector`, `tolerations` and `affinity` have the shapes of `spec.shapes`, as plain
     values by their own names. `profile` is an administrator's: `pod`, `labels`, `annotations`, `resources`.
     """
@@ -47,6 +48,7 @@ class Pod:
     cache_claim: str = ""
     secrets: Sequence[SecretItem] = ()
     source_credentials: str = ""
+    store_credentials: str = ""
     profile: Mapping[str, Any] = field(default_factory=dict)
 
 

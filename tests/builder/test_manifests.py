@@ -1,0 +1,193 @@
+"""From one run to the objects of a cluster."""
+
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_plans import IMAGE, LAUNCH, PLANS, PROFILE, RUN, manifests, objects, pod
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nuwrap.cluster.client import Cluster
+from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes import hide_secrets, own, plan_run
+from nuwrap.plan.kubernetes.labels import label_value, object_name
+from nuwrap.plan.kubernetes.profiles import check_profile
+from nuwrap.plan.kubernetes.request import RunObjects, Serving
+from nuwrap.spec.document import load_documents
+
+GOLDEN = Path(__file__).parent / "golden" / "kubernetes"
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
+
+
+def only(made: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [one for one in made if one["kind"] == kind]
+    return found
+
+
+def main_of(made: list[dict[str, Any]], kind: str = "Job") -> dict[str, Any]:
+    (found,) = only(made, kind)["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_run_has_the_objects_of_its_golden_file(name: str) -> None:
+    assert manifests(name) == load_documents(GOLDEN / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_cluster_takes_each_object_and_its_pod_is_restricted(name: str, cluster: Cluster, namespace: str) -> None:
+    for one in manifests(name):
+        moved = {**one, "metadata": {**one["metadata"], "namespace": namespace}}
+        cluster.create(moved, dry_run=True)
+        if one["kind"] in ("Job", "Deployment"):
+            template = copy.deepcopy(one["spec"]["template"])
+            template["spec"].pop("priorityClassName", None)  # the class, and the account, are made by nobody here
+            template["spec"].pop("serviceAccountName", None)
+            about = {**template["metadata"], "name": "looked-at", "namespace": namespace}
+            cluster.create(
+                {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": template["spec"]}, dry_run=True
+            )
+
+
+def test_what_was_a_document_on_the_way_makes_the_same_objects() -> None:
+    for one in PLANS.values():
+        assert plan_run(RunObjects.from_document(one.to_document(), one.given)) == plan_run(one)
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
+    elif isinstance(value, str):
+        yield value
+
+
+@given(text=TEXT, name=st.sampled_from(["envs", "annotation", "service_account", "selector", "image"]))
+def test_no_text_is_more_than_the_value_that_it_is(text: str, name: str) -> None:
+    def plan(value: str) -> list[dict[str, Any]]:
+        plain = replace(pod(), envs={"A": "b"}, service_account="s", node_selector=[{"key": "k", "value": "v"}])
+        changed: dict[str, Any] = {
+            "envs": {"pod": replace(plain, envs={"A": value})},
+            "annotation": {"pod": plain, "annotations": {"note": value}},
+            "service_account": {"pod": replace(plain, service_account=value)},
+            "selector": {"pod": replace(plain, node_selector=[{"key": "k", "value": value}])},
+            "image": {"pod": replace(plain, image=value)},
+        }[name]
+        return plan_run(objects(**changed))
+
+    marked = "UNLIKELY-7f3a"
+    expected = [text if one == marked else one for one in strings(plan(marked))]
+    if text or name != "service_account":  # none is left out
+        assert list(strings(plan(text))) == expected
+
+
+@given(TEXT)
+def test_a_name_of_any_text_is_a_label_and_a_dns_label(text: str) -> None:
+    value, name = label_value(text), object_name(text)
+    assert len(value) <= 63
+    assert len(name) <= 63
+    assert not value or (value[0].isalnum() and value[-1].isalnum() and value.isascii())
+    assert not name or (name == name.lower() and name[0].isalnum() and name[-1].isalnum() and name.isascii())
+
+
+def test_names_that_look_alike_once_they_are_safe_stay_two() -> None:
+    assert label_value("a/b") != label_value("a b")
+    assert object_name("My_Fn") != object_name("my-fn")
+    assert object_name("x" * 70) != object_name("x" * 71)
+
+
+def test_memory_that_is_asked_for_is_the_limit_and_a_processor_has_none() -> None:
+    made = main_of(plan_run(objects(pod(resources={"cpu": "500m", "mem": "1.5Gi", "gpu": 1}))))
+    assert made["resources"]["requests"] == {"cpu": "500m", "memory": "1.5Gi", "nvidia.com/gpu": "1"}
+    assert made["resources"]["limits"] == {"memory": "1.5Gi", "nvidia.com/gpu": "1"}
+    nested = main_of(plan_run(objects(pod(resources={"cpu": {"requests": "1", "limits": "2"}}))))
+    assert (nested["resources"]["requests"]["cpu"], nested["resources"]["limits"]["cpu"]) == ("1", "2")
+
+
+def test_source_credentials_are_the_fetching_containers_alone() -> None:
+    spec = only(manifests("foreign"), "Job")["spec"]["template"]["spec"]
+    secrets = {
+        one["name"]: [source["secretRef"]["name"] for source in one["envFrom"]]
+        for one in [*spec["initContainers"], *spec["containers"]]
+    }
+    assert secrets == {"runtime": [], "fetch": [f"nuwrap-{RUN}-source", "store"], "main": ["store"]}
+
+
+def test_an_own_image_that_needs_no_credentials_has_no_init_container() -> None:
+    spec = only(manifests("job"), "Job")["spec"]["template"]["spec"]
+    assert "initContainers" not in spec
+    assert spec["containers"][0]["image"] == IMAGE
+
+
+def test_a_profile_is_over_the_users_values_and_stays_as_it_was() -> None:
+    before = copy.deepcopy(PROFILE)
+    spec = only(manifests("profile"), "Job")["spec"]["template"]["spec"]
+    assert before == PROFILE
+    assert spec["nodeSelector"] == {"pool": "gpu"}
+    assert [one["key"] for one in spec["tolerations"]] == ["spot", "gpu"]
+    names = [one["name"] for one in spec["volumes"]]
+    assert names.count("nuwrap-tmp") == 1
+    assert {"name": "nuwrap-tmp", "emptyDir": {"medium": "Memory"}} in spec["volumes"]
+    assert spec["containers"][0]["resources"]["limits"] == {"cpu": "4"}
+
+
+@pytest.mark.parametrize("profile", [{"pods": {}}, {"pod": []}])
+def test_a_profile_of_other_parts_is_refused(profile: dict[str, Any]) -> None:
+    with pytest.raises(PlatformError, match="allowed: annotations, labels, pod, resources"):
+        check_profile("p", profile)
+
+
+def test_a_users_label_never_replaces_ours() -> None:
+    made = plan_run(objects(pod(), labels={"nuwrap.dev/run": "other", "team": "blue"}))
+    labels = only(made, "Job")["metadata"]["labels"]
+    assert (labels["nuwrap.dev/run"], labels["team"]) == (RUN, "blue")
+
+
+def test_a_service_with_gpus_ends_the_old_pod_first() -> None:
+    rolling = {
+        name: only(manifests(name), "Deployment")["spec"]["strategy"]["rollingUpdate"]
+        for name in ("service", "gpu-service")
+    }
+    assert rolling["service"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert rolling["gpu-service"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+def test_a_service_is_found_under_its_stable_name_too() -> None:
+    services = [one for one in manifests("service") if one["kind"] == "Service"]
+    assert [one["metadata"]["name"] for one in services] == [f"nuwrap-{RUN}", object_name("fn-live")]
+    assert {one["spec"]["type"] for one in services} == {"NodePort"}
+
+
+def test_secrets_are_shown_by_their_size() -> None:
+    (secret,) = [one for one in plan_run(objects(pod(), launch={**LAUNCH, "parameters": {"p": "hidden"}}))
+                 if one["kind"] == "Secret"]  # fmt: skip
+    assert b"hidden" in base64.b64decode(secret["data"]["launch.json"])
+    shown = hide_secrets(secret)
+    assert shown["data"]["given-0"] == "(2 bytes)"
+    assert "hidden" not in str(shown)
+
+
+def test_what_belongs_to_a_run_says_so() -> None:
+    (secret,) = [one for one in manifests("job") if one["kind"] == "Secret"]
+    owned = own(secret, "nuwrap-x", "Job", "uid")
+    assert owned["metadata"]["ownerReferences"] == [
+        {"apiVersion": "batch/v1", "kind": "Job", "name": "nuwrap-x", "uid": "uid"}
+    ]
+    assert "ownerReferences" not in secret["metadata"]
+
+
+def test_a_start_has_as_long_as_is_asked_for() -> None:
+    made = main_of(plan_run(objects(pod("serve"), action="serve", serving=Serving(start_s=60))), "Deployment")
+    probe = made["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -36,12 +37,10 @@ class Channel:
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
-        try:
-            self._connection.close(timeout=1)
-        except self._problems:
-            return
-        except OSError:
-            return
+        with suppress(OSError, *self._problems):
+            self._connection.send_close()
+        with suppress(OSError, *self._problems):
+            self._connection.shutdown()
 
 
 def open_socket(

@@ -96,7 +96,7 @@ class JobFollower:
         status = pod.get("status", {})
         for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
             state, container = one.get("state") or {}, str(one.get("name"))
-            if not (state.get("running") or state.get("terminated")) or container == "runtime":
+            if not {"running", "terminated"} & set(state) or container == "runtime":
                 continue
             if (name, container) not in self._readers:
                 paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder)

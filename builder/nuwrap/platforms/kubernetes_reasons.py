@@ -77,7 +77,7 @@ def ended_container(pod: Mapping[str, Any], *, last: bool = False) -> Ended | No
 def is_main_running(pod: Mapping[str, Any]) -> bool:
     """Tell whether the function's own container runs."""
     found = pod.get("status", {}).get("containerStatuses") or ()
-    return any(one.get("name") == MAIN and (one.get("state") or {}).get("running") for one in found)
+    return any(one.get("name") == MAIN and "running" in (one.get("state") or {}) for one in found)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
@@ -116,7 +116,7 @@ def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _step(pod: Mapping[str, Any]) -> str:
     """Return what a pod on its node is about."""
     for one in pod.get("status", {}).get("initContainerStatuses") or ():
-        if (one.get("state") or {}).get("running"):
+        if "running" in (one.get("state") or {}):
             doing = {"fetch": "its code and inputs are fetched", "runtime": "the runtime is brought in"}
             return doing.get(str(one.get("name")), f"its container {one.get('name')!r} runs first")
     return f"node {pod['spec']['nodeName']!r} gets its images and volumes"

@@ -19,6 +19,10 @@ from nuwrap.errors import PlatformError
 Answer = tuple[int, Any]
 
 
+def lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
 class Api:
     """Answers in turn, the last one again and again; remembers what it was asked."""
 
@@ -40,7 +44,7 @@ def api() -> Iterator[Api]:
         def do(self) -> None:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            found.asked.append((self.command, parts.path, parse_qs(parts.query), dict(self.headers), body))
+            found.asked.append((self.command, parts.path, parse_qs(parts.query), lower(self.headers), body))
             status, document = found.next()
             data = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
@@ -95,7 +99,7 @@ def test_who_asks_and_where_is_the_kubeconfigs(client: Cluster, api: Api) -> Non
     assert client.get("Job", "x") == {"metadata": {"name": "x"}}
     (asked,) = api.asked
     assert asked[:2] == ("GET", "/apis/batch/v1/namespaces/team/jobs/x")
-    assert asked[3]["Authorization"] == "Bearer token-of-ada"
+    assert asked[3]["authorization"] == "Bearer token-of-ada"
     assert (client.namespace, client.where.user) == ("team", "ada")
 
 
@@ -157,7 +161,7 @@ def test_a_dry_run_and_an_apply_say_what_they_are(client: Cluster, api: Api) -> 
     assert created[1:3] == (
         "/apis/batch/v1/namespaces/other/jobs", {"fieldManager": ["nuwrap"], "dryRun": ["All"]},
     )  # fmt: skip
-    assert (applied[0], applied[3]["Content-Type"]) == ("PATCH", "application/apply-patch+yaml")
+    assert (applied[0], applied[3]["content-type"]) == ("PATCH", "application/apply-patch+yaml")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff\xfe"])
@@ -232,7 +236,7 @@ def test_a_login_by_a_program_is_sent(api: Api, tmp_path: Path, version: str) ->
     client = connect(kubeconfig(tmp_path, api.url, {"exec": about}))
     api.answers = [(200, {"items": []})]
     client.list("Pod")
-    assert api.asked[0][3]["Authorization"] == "Bearer token-of-the-program"
+    assert api.asked[0][3]["authorization"] == "Bearer token-of-the-program"
 
 
 def test_the_real_cluster_forwards_connections_and_runs_programs(

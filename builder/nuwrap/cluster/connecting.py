@@ -50,7 +50,9 @@ def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> tu
             )
     except ConfigException as exc:
         raise PlatformError(f"the kubeconfig {files!r} cannot be used: {exc}") from exc
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:  # what a damaged file is read as
+    except PlatformError:
+        raise
+    except Exception as exc:  # whatever a damaged file is read as
         raise PlatformError(f"the kubeconfig {files!r} cannot be read: {exc}") from exc
     wanted = namespace or where.namespace
     return configuration, Where(where.context, configuration.host, wanted, where.user)

@@ -45,7 +45,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "nuwrap.plan": ("nuwrap.errors", "nuwrap.spec", "nuwrap.plan"),
     "nuwrap.store": ("nuwrap.errors", "nuwrap.spec", "nuwrap.store"),
     "nuwrap.docker": ("nuwrap.errors", "nuwrap.command"),
-    "nuwrap.cluster": ("nuwrap.errors", "nuwrap.cluster"),
+    "nuwrap.cluster": ("nuwrap.errors", "nuwrap.text", "nuwrap.cluster"),
     "nuwrap.host": ("nuwrap.errors", "nuwrap.command", "nuwrap.platforms"),
     "nuwrap.registry": ("nuwrap.errors", "nuwrap.spec", "nuwrap.command", "nuwrap.registry"),
     "nuwrap.engines": (

@@ -198,10 +198,42 @@ def test_a_watch_tells_what_there_is_then_what_changes_and_what_went_while_it_wa
 
 
 def test_no_value_of_a_secret_is_in_what_is_said_of_it(client: Cluster, api: Api) -> None:
-    api.answers = [status(422, "Invalid", 'Secret "s" is invalid: type: Invalid value')]
-    with pytest.raises(ClusterError) as caught:
+    message = 'Secret "s" is invalid: data[TOKEN]: Invalid value: "dmFsdWU=": no'
+    causes = [{"field": "data[TOKEN]", "reason": "FieldValueInvalid", "message": 'Invalid value: "dmFsdWU=": no'}]
+    api.answers = [(422, {"kind": "Status", "reason": "Invalid", "message": message, "details": {"causes": causes}})]
+    with pytest.raises(ClusterError, match=r"data\[TOKEN\] \(FieldValueInvalid\)") as caught:
         client.create({"kind": "Secret", "metadata": {"name": "s"}, "data": {"TOKEN": "dmFsdWU="}})
     assert "dmFsdWU=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", [b"3\n", b'{"type": "ADDED"}\n', b"{]\n"])
+def test_a_watch_that_tells_nonsense_is_told(client: Cluster, api: Api, line: bytes) -> None:
+    api.answers = [(200, {"items": [], "metadata": {}}), (200, line)]
+    with pytest.raises(ClusterError, match="does not tell changes as an API server"):
+        list(client.watch("Pod", timeout_s=60))
+
+
+def test_a_watch_outlives_a_server_that_is_busy(client: Cluster, api: Api) -> None:
+    api.answers = [
+        (200, {"items": [], "metadata": {}}),
+        status(429, "TooManyRequests", "wait"),
+        (200, {"items": [one("a")], "metadata": {}}),
+        (200, b""),
+    ]
+    assert next(client.watch("Pod", timeout_s=60))[1] == one("a")
+
+
+def test_a_login_by_a_program_that_is_not_there_is_no_anonymous_one(tmp_path: Path) -> None:
+    about = {"apiVersion": "client.authentication.k8s.io/v1", "command": "is-not-there", "interactiveMode": "Never"}
+    with pytest.raises(PlatformError, match=r"user 'ada' .* gives no log-in"):
+        connect(kubeconfig(tmp_path, "https://127.0.0.1:9", {"exec": about}))
+
+
+def test_a_damaged_user_does_not_show_its_token(tmp_path: Path) -> None:
+    about = {"auth-provider": {"name": "oidc", "config": {"client-secret": "hidden-one"}}}
+    with pytest.raises(PlatformError) as caught:
+        connect(kubeconfig(tmp_path, "https://127.0.0.1:9", about))
+    assert "hidden-one" not in str(caught.value)
 
 
 def test_a_context_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ __all__ = ["Cluster", "ClusterError", "Where", "connect"]
 
 PAGE: Final = 500
 MANAGER: Final = "nuwrap"
+WATCH_PAUSE_S: Final = 0.5  # between two connections of a watch
 QUIET_S: Final = 3600.0  # a log may say nothing for long; the server cuts what is dead
 Document = Mapping[str, Any]
 Labels = Mapping[str, str] | str
@@ -146,6 +147,7 @@ class Cluster:
             yield from self._watch_once(path, query, what, known, left)
             if time.monotonic() >= until:
                 return
+            time.sleep(WATCH_PAUSE_S)
 
     def _watch_once(
         self, path: str, query: Mapping[str, str], what: str, known: dict[str, dict[str, Any]], left: float
@@ -162,12 +164,11 @@ class Cluster:
                     one = change["object"]
                     _note(known, change["type"], one)
                     yield change["type"], one
-        except ValueError as exc:
-            raise ClusterError(f"cannot {what}: {self.where.server} sends what is no JSON: {exc}") from exc
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise ClusterError(f"cannot {what}: {self.where.server} does not tell changes as an API server") from exc
         except ClusterError as exc:
-            if exc.status not in (0, 410):
+            if exc.status not in (0, 410, 429) and exc.status < 500:
                 raise
-            time.sleep(0.5)
 
     @contextmanager
     def log(

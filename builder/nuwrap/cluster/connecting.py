@@ -6,8 +6,10 @@ change. Its typed models take 0.7 s to import and are not needed for plain docum
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,26 +51,63 @@ def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> tu
                 f"there is no kubeconfig: {files!r} does not exist; set KUBECONFIG to one, or write {DEFAULT_FILE}"
             )
     except ConfigException as exc:
-        raise PlatformError(f"the kubeconfig {files!r} cannot be used: {exc}") from exc
+        what = str(exc).partition("{")[0].strip()  # it quotes a user's whole entry, tokens included
+        raise PlatformError(f"the kubeconfig {files!r} cannot be used: {what}") from None
     except PlatformError:
         raise
     except Exception as exc:  # whatever a damaged file is read as
-        raise PlatformError(f"the kubeconfig {files!r} cannot be read: {exc}") from exc
+        raise PlatformError(f"the kubeconfig {files!r} cannot be read: {type(exc).__name__}") from exc
+    if configuration.host.startswith("https:") and not _has_login(configuration):
+        raise PlatformError(
+            f"user {where.user!r} of the kubeconfig {files!r} gives no log-in: it has none, or the program that gives "
+            "it is not there or failed; try `kubectl auth whoami`"
+        )
     wanted = namespace or where.namespace
     return configuration, Where(where.context, configuration.host, wanted, where.user)
 
 
-def _of_file(files: str, context: str, configuration: Any) -> Where:
-    from kubernetes.config import list_kube_config_contexts, load_kube_config
+def _has_login(configuration: Any) -> bool:
+    return bool(configuration.api_key or configuration.cert_file or configuration.username)
 
-    contexts, active = list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
-    names = [one["name"] for one in contexts]
-    if context and context not in names:
-        raise PlatformError(f"context {context!r} is not in the kubeconfig {files!r}; there is: {', '.join(names)}")
-    found = next((one for one in contexts if one["name"] == context), active)
-    load_kube_config(files, context=found["name"], client_configuration=configuration)  # type: ignore[no-untyped-call]
-    about = found["context"]
-    return Where(found["name"], configuration.host, about.get("namespace") or "default", str(about.get("user", "")))
+
+def _of_file(files: str, context: str, configuration: Any) -> Where:
+    from kubernetes.config import load_kube_config
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    kubeconfig = KubeConfigMerger(files).config.value  # type: ignore[no-untyped-call]
+    contexts = {one["name"]: one["context"] for one in kubeconfig["contexts"] or ()}
+    name = context or kubeconfig.get("current-context") or ""
+    if name not in contexts:
+        which = f"context {name!r} is not in" if name else "no context is the current one of"
+        raise PlatformError(f"{which} the kubeconfig {files!r}; there is: {', '.join(contexts) or 'none'}")
+    namespace, user = contexts[name].get("namespace") or "default", str(contexts[name].get("user", ""))
+    with _told() as told:
+        load_kube_config(files, context=name, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    entries = {one["name"]: one["user"] or {} for one in kubeconfig.get("users") or ()}
+    program = entries.get(user, {}).get("exec")
+    if program and not (configuration.api_key or configuration.cert_file):
+        raise PlatformError(
+            f"{program.get('command')!r}, by which user {user!r} of the kubeconfig {files!r} logs in, gives no log-in: "
+            f"{'; '.join(told) or 'it says nothing'}; install it, or log in with it by hand"
+        )
+    return Where(name, configuration.host, namespace, user)
+
+
+@contextmanager
+def _told() -> Iterator[list[str]]:
+    """Keep what is logged meanwhile: the client logs why a log-in fails, and goes on as nobody."""
+    told: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    keep = Keep(logging.ERROR)
+    logging.getLogger().addHandler(keep)
+    try:
+        yield told
+    finally:
+        logging.getLogger().removeHandler(keep)
 
 
 def _of_pod(environ: Mapping[str, str], configuration: Any) -> Where:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from nuwrap.errors import PlatformError
+from nuwrap.text import escape
 
 TEXT_CHARACTERS: Final = 3000
 DOCS: Final = "docs/kubernetes.md"
 _RIGHT: Final = re.compile(
-    r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"(?: in API group "(?P<group>[^"]*)")?'
+    r'(?:User "(?P<user>[^"]+)" )?cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"(?: in API group "(?P<group>[^"]*)")?'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
 
@@ -26,10 +27,18 @@ class ClusterError(PlatformError):
         self.reason = reason
 
 
-def refusal(what: str, status: int, body: bytes, *, server: str, user: str) -> ClusterError:
-    """Return the error for an answer of 400 or more; `what` was asked for, as `create Job 'x' in namespace 'y'`."""
+def refusal(what: str, status: int, body: bytes, *, server: str, user: str, hidden: Iterable[str] = ()) -> ClusterError:
+    """Return the error for an answer of 400 or more; `what` was asked for, as `create Job 'x' in namespace 'y'`.
+
+    What is `hidden` is not in it.
+    """
     told = _read(body)
-    reason, message = str(told.get("reason", "")), _line(str(told.get("message", "")))
+    reason, words = str(told.get("reason", "")), str(told.get("message", ""))
+    for one in sorted(hidden, key=len, reverse=True):
+        words = words.replace(one, "***")
+    message = _line(words)
+    if status in (400, 422) and " Secret " in what:  # the server quotes what it does not take
+        message = f"the API server does not take it: {_fields(told) or reason}"
     if status == 401:
         text = f"{server} does not know who asks ({user or 'nobody'}): log in again, or see to the kubeconfig's user"
         return ClusterError(f"cannot {what}: {text}", status=status, reason=reason)
@@ -37,7 +46,7 @@ def refusal(what: str, status: int, body: bytes, *, server: str, user: str) -> C
     if status == 403 and right:
         group = f".{right['group']}" if right["group"] else ""
         where = f" in namespace {right['namespace']!r}" if right["namespace"] else ""
-        text = f"user {user!r} may not {right['verb']} {right['resource']}{group}{where}; {DOCS} has the rights"
+        text = f"user {right['user'] or user!r} may not {right['verb']} {right['resource']}{group}{where}; {DOCS} has the rights"
         return ClusterError(f"cannot {what}: {text}", status=status, reason=reason)
     return ClusterError(f"cannot {what}: {message or f'the API server answers {status}'}", status=status, reason=reason)
 
@@ -50,5 +59,13 @@ def _read(body: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _fields(told: Mapping[str, Any]) -> str:
+    """Return which fields are wrong, without their values."""
+    details = told.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    named = [one for one in causes or () if isinstance(one, dict)]
+    return ", ".join(f"{one.get('field', '')} ({one.get('reason', '')})" for one in named)
+
+
 def _line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()[:TEXT_CHARACTERS]
+    return escape(re.sub(r"\s+", " ", text).strip()[:TEXT_CHARACTERS])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from nuwrap.cluster.errors import ClusterError
-from nuwrap.cluster.sockets import open_socket
+from nuwrap.cluster.sockets import Channel, open_socket
 from nuwrap.cluster.transport import Transport
 
 # Channels: 0 standard input, 1 output, 2 errors, 3 the end as a Status, 255 closes another (v5 of the protocol).
@@ -33,10 +35,8 @@ def execute(
     channel = open_socket(configuration, transport, path, query, PROTOCOL)
     said = {STDOUT: bytearray(), STDERR: bytearray(), STATUS: bytearray()}
     try:
-        if stdin is not None:
-            for at in range(0, len(stdin), BLOCK_BYTES):
-                channel.send(bytes([STDIN]) + stdin[at : at + BLOCK_BYTES])
-            channel.send(bytes([CLOSE, STDIN]))
+        if stdin is not None:  # beside the reading: a program that answers while it reads would block both
+            threading.Thread(target=_give, args=(channel, stdin), daemon=True).start()
         while message := channel.receive():
             if message[0] in said:
                 said[message[0]] += message[1:]
@@ -45,6 +45,13 @@ def execute(
     finally:
         channel.close()
     return _exit_code(bytes(said[STATUS]), argv[0]), bytes(said[STDOUT]), bytes(said[STDERR])
+
+
+def _give(channel: Channel, stdin: bytes) -> None:
+    with suppress(OSError):  # the program has ended without reading all
+        for at in range(0, len(stdin), BLOCK_BYTES):
+            channel.send(bytes([STDIN]) + stdin[at : at + BLOCK_BYTES])
+        channel.send(bytes([CLOSE, STDIN]))
 
 
 def _exit_code(status: bytes, program: str) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
@@ -53,9 +55,9 @@ class Transport:
                 time.sleep(PAUSE_S * 2**attempt)
                 continue
             if status in RETRY_STATUS and (not is_last or status == 429) and attempt < RETRIES:
-                time.sleep(min(float(wait), 10.0) if wait.isdigit() else PAUSE_S * 2**attempt)
+                time.sleep(min(float(wait), 10.0) if wait.isdecimal() else PAUSE_S * 2**attempt)
                 continue
-            return self._document(what, status, data)
+            return self._document(what, status, data, _secrets(path, body))
         raise AssertionError  # every way out of the loop is above
 
     @contextmanager
@@ -63,7 +65,7 @@ class Transport:
         """Give the answer's pieces as they come; leaving the body ends the connection. Raises ClusterError."""
         try:
             with self._send("GET", path, query, None, "", read_s) as answer:
-                if answer.status >= 400:
+                if answer.status != 200:
                     data = answer.read(ERROR_BYTES)
                     raise refusal(what, answer.status, data, server=self.where.server, user=self.where.user)
                 yield self._pieces(answer, what)
@@ -97,6 +99,8 @@ class Transport:
         try:
             yield answer
         finally:
+            with suppress(Exception):  # another thread may be reading: that alone ends its wait
+                answer.shutdown()
             with suppress(Exception):
                 answer.close()
             answer.release_conn()
@@ -109,9 +113,10 @@ class Transport:
             raise ClusterError(f"the kubeconfig's log-in for {self.where.server} cannot be had: {exc}") from exc
         return {one["key"]: one["value"] for one in found.values() if one.get("in") == "header" and one.get("value")}
 
-    def _document(self, what: str, status: int, data: bytes) -> dict[str, Any]:
+    def _document(self, what: str, status: int, data: bytes, hidden: Iterator[str]) -> dict[str, Any]:
         if status >= 400:
-            raise refusal(what, status, data[:ERROR_BYTES], server=self.where.server, user=self.where.user)
+            server, user = self.where.server, self.where.user
+            raise refusal(what, status, data[:ERROR_BYTES], server=server, user=user, hidden=hidden)
         if len(data) > ANSWER_BYTES:
             raise ClusterError(f"cannot {what}: the answer has more than {ANSWER_BYTES} bytes", status=status)
         try:
@@ -129,10 +134,34 @@ class Transport:
         )
 
 
-def _encode(query: Mapping[str, str]) -> str:
-    from urllib.parse import urlencode
+def _secrets(path: str, body: Any) -> Iterator[str]:
+    """Yield each value of a Secret that is sent, in all forms in which an answer may have it."""
+    if body is None or "/secrets" not in path:
+        return
+    for one in (body.get("data") or {}).values():
+        yield from _forms(str(one))
+        with suppress(ValueError):
+            yield from _forms(base64.b64decode(str(one)).decode())
+    for one in (body.get("stringData") or {}).values():
+        yield from _forms(str(one))
 
+
+def _forms(text: str) -> Iterator[str]:
+    if text:
+        yield text
+        yield json.dumps(text)[1:-1]
+
+
+def _encode(query: Mapping[str, str]) -> str:
     return urlencode(query)
+
+
+def _bypasses(configuration: Any) -> bool:
+    """Tell whether the server is one that no proxy is asked for."""
+    host = urlsplit(configuration.host).hostname or ""
+    listed = str(getattr(configuration, "no_proxy", "") or "").split(",")
+    suffixes = [one.strip().lstrip("*.").lower() for one in listed if one.strip()]
+    return any(host == one or host.endswith(f".{one}") for one in suffixes)
 
 
 def _make_pool(configuration: Any) -> Any:
@@ -146,7 +175,7 @@ def _make_pool(configuration: Any) -> Any:
         tls["server_hostname"] = configuration.tls_server_name
     if configuration.assert_hostname is not None:
         tls["assert_hostname"] = configuration.assert_hostname
-    if configuration.proxy:
+    if configuration.proxy and not _bypasses(configuration):
         headers = configuration.proxy_headers
         return urllib3.ProxyManager(configuration.proxy, proxy_headers=headers, maxsize=8, **tls)
     return urllib3.PoolManager(maxsize=8, **tls)

@@ -57,11 +57,6 @@ def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> tu
         raise
     except Exception as exc:  # whatever a damaged file is read as
         raise PlatformError(f"the kubeconfig {files!r} cannot be read: {type(exc).__name__}") from exc
-    if configuration.host.startswith("https:") and not _has_login(configuration):
-        raise PlatformError(
-            f"user {where.user!r} of the kubeconfig {files!r} gives no log-in: it has none, or the program that gives "
-            "it is not there or failed; try `kubectl auth whoami`"
-        )
     wanted = namespace or where.namespace
     return configuration, Where(where.context, configuration.host, wanted, where.user)
 
@@ -71,26 +66,25 @@ def _has_login(configuration: Any) -> bool:
 
 
 def _of_file(files: str, context: str, configuration: Any) -> Where:
-    from kubernetes.config import load_kube_config
-    from kubernetes.config.kube_config import KubeConfigMerger
+    from kubernetes.config import list_kube_config_contexts, load_kube_config
 
-    kubeconfig = KubeConfigMerger(files).config.value  # type: ignore[no-untyped-call]
-    contexts = {one["name"]: one["context"] for one in kubeconfig["contexts"] or ()}
-    name = context or kubeconfig.get("current-context") or ""
-    if name not in contexts:
-        which = f"context {name!r} is not in" if name else "no context is the current one of"
-        raise PlatformError(f"{which} the kubeconfig {files!r}; there is: {', '.join(contexts) or 'none'}")
-    namespace, user = contexts[name].get("namespace") or "default", str(contexts[name].get("user", ""))
+    contexts, active = list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
+    names = [one["name"] for one in contexts]
+    if context and context not in names:
+        raise PlatformError(f"context {context!r} is not in the kubeconfig {files!r}; there is: {', '.join(names)}")
+    found = next((one for one in contexts if one["name"] == context), active)
     with _told() as told:
-        load_kube_config(files, context=name, client_configuration=configuration)  # type: ignore[no-untyped-call]
-    entries = {one["name"]: one["user"] or {} for one in kubeconfig.get("users") or ()}
-    program = entries.get(user, {}).get("exec")
-    if program and not (configuration.api_key or configuration.cert_file):
-        raise PlatformError(
-            f"{program.get('command')!r}, by which user {user!r} of the kubeconfig {files!r} logs in, gives no log-in: "
-            f"{'; '.join(told) or 'it says nothing'}; install it, or log in with it by hand"
+        load_kube_config(  # type: ignore[no-untyped-call]
+            files, context=found["name"], client_configuration=configuration
         )
-    return Where(name, configuration.host, namespace, user)
+    about = found["context"]
+    user = str(about.get("user", ""))
+    if configuration.host.startswith("https:") and not _has_login(configuration):
+        raise PlatformError(
+            f"user {user!r} of the kubeconfig {files!r} gives no log-in: {'; '.join(told) or 'it has none'}; install "
+            "the program that gives it, or log in by hand"
+        )
+    return Where(found["name"], configuration.host, about.get("namespace") or "default", user)
 
 
 @contextmanager

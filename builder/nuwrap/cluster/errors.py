@@ -13,7 +13,8 @@ from nuwrap.text import escape
 TEXT_CHARACTERS: Final = 3000
 DOCS: Final = "docs/kubernetes.md"
 _RIGHT: Final = re.compile(
-    r'(?:User "(?P<user>[^"]+)" )?cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"(?: in API group "(?P<group>[^"]*)")?'
+    r'(?:User "(?P<user>[^"]+)" )?cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"'
+    r'(?: in API group "(?P<group>[^"]*)")?'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
 
@@ -46,7 +47,8 @@ def refusal(what: str, status: int, body: bytes, *, server: str, user: str, hidd
     if status == 403 and right:
         group = f".{right['group']}" if right["group"] else ""
         where = f" in namespace {right['namespace']!r}" if right["namespace"] else ""
-        text = f"user {right['user'] or user!r} may not {right['verb']} {right['resource']}{group}{where}; {DOCS} has the rights"
+        who = right["user"] or user
+        text = f"user {who!r} may not {right['verb']} {right['resource']}{group}{where}; {DOCS} has the rights"
         return ClusterError(f"cannot {what}: {text}", status=status, reason=reason)
     return ClusterError(f"cannot {what}: {message or f'the API server answers {status}'}", status=status, reason=reason)
 

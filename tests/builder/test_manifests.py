@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cluster_plans import IMAGE, LAUNCH, PLANS, PROFILE, RUN, manifests, objects, pod
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuwrap.cluster.client import Cluster
@@ -73,6 +73,7 @@ def strings(value: Any) -> Iterator[str]:
         yield value
 
 
+@settings(deadline=None)
 @given(text=TEXT, name=st.sampled_from(["envs", "annotation", "service_account", "selector", "image"]))
 def test_no_text_is_more_than_the_value_that_it_is(text: str, name: str) -> None:
     def plan(value: str) -> list[dict[str, Any]]:
@@ -92,6 +93,7 @@ def test_no_text_is_more_than_the_value_that_it_is(text: str, name: str) -> None
         assert list(strings(plan(text))) == expected
 
 
+@settings(deadline=None)
 @given(TEXT)
 def test_a_name_of_any_text_is_a_label_and_a_dns_label(text: str) -> None:
     value, name = label_value(text), object_name(text)

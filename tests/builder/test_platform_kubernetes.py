@@ -191,19 +191,19 @@ def test_a_service_that_can_never_start_ends_with_its_reason(kube: Kube, cluster
 def test_a_colleague_finds_follows_and_stops_what_somebody_else_has_begun(
     kube: Kube, namespace: str, tmp_path: Path, run_nuwrap: Nuwrap
 ) -> None:
-    job = kube.function("lines").run("job", parameters={"n": 30})
+    job = kube.function("lines").run("job", parameters={"n": 60})
     service = kube.function("greet").run("serve")
     service.wait(300)
     other = {"NUWRAP_HOME": str(tmp_path / "colleague")}
     for name in ("images.registry", "registries.insecure", "kubernetes.namespace"):
         value = json.loads((tmp_path / "home" / "config.json").read_text())[name]
         run_nuwrap("config", "set", name, ",".join(value) if isinstance(value, list) else value, **other)
-    listed = run_nuwrap("ps", "--platform", "kubernetes", "--json", **other)
+    listed = run_nuwrap("ps", "--all", "--limit", "500", "--platform", "kubernetes", "--json", **other)
     assert listed.returncode == 0, listed.stderr
     assert {job.id, service.id} <= {one["id"] for one in json.loads(listed.stdout)}
     followed = run_nuwrap("logs", "-f", job.id, **other)
     assert [line for line in followed.stdout.splitlines() if line.startswith("line ")] == [
-        f"line {number}" for number in range(30)
+        f"line {number}" for number in range(60)
     ], followed.stderr
     shown = json.loads(run_nuwrap("show", job.id, "--json", **other).stdout)
     assert shown["state"] == "COMPLETED"

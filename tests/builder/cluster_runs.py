@@ -78,8 +78,8 @@ def cluster() -> Cluster:
     """The cluster that `KUBECONFIG` names."""
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("KUBECONFIG names no cluster")
-    found = connect(os.environ)
     try:
+        found = connect(os.environ)
         found.version()
     except PlatformError as exc:
         pytest.skip(str(exc))

@@ -328,3 +328,24 @@ def test_the_real_cluster_forwards_connections_and_runs_programs(
         assert b"GET /passwd" in b"".join(pieces)
     assert cluster.allowed("create", "Job", namespace=namespace)
     assert cluster.delete("Pod", "web", namespace=namespace, grace_s=0)
+
+
+def test_a_list_whose_pages_have_run_out_is_asked_for_again(client: Cluster, api: Api) -> None:
+    api.answers = [
+        (200, {"items": [one("a")], "metadata": {"continue": "more"}}),
+        status(410, "Expired", "too old"),
+        (200, {"items": [one("b")], "metadata": {"continue": "more"}}),
+        (200, {"items": [one("c")], "metadata": {}}),
+    ]
+    assert [pod["metadata"]["name"] for pod in client.list("Pod")] == ["b", "c"]
+    assert "continue" not in api.asked[2][2]
+
+
+def test_a_watch_that_is_cut_within_a_line_goes_on(client: Cluster, api: Api) -> None:
+    api.answers = [
+        (200, {"items": [], "metadata": {}}),
+        (200, b'{"type": "ADDED", "obj'),
+        (200, {"items": [one("a")], "metadata": {}}),
+        (200, b""),
+    ]
+    assert next(client.watch("Pod", timeout_s=60)) == ("ADDED", one("a"))

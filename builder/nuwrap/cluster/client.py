@@ -16,6 +16,7 @@ from nuwrap.cluster.transport import Transport
 __all__ = ["Cluster", "ClusterError", "Where", "connect"]
 
 PAGE: Final = 500
+LINE_BYTES: Final = 16 * 1024 * 1024  # the API server keeps no object of more than 1.5 MiB
 MANAGER: Final = "nuwrap"
 WATCH_PAUSE_S: Final = 0.5  # between two connections of a watch
 QUIET_S: Final = 3600.0  # a log may say nothing for long; the server cuts what is dead
@@ -68,7 +69,14 @@ class Cluster:
         query = {**_selectors(labels, fields), "limit": str(PAGE)}
         found: list[dict[str, Any]] = []
         while True:
-            page = self._transport.ask("GET", path, query=query, what=self._what("list", kind, "", namespace))
+            try:
+                page = self._transport.ask("GET", path, query=query, what=self._what("list", kind, "", namespace))
+            except ClusterError as exc:
+                if exc.status != 410 or "continue" not in query:
+                    raise
+                found.clear()  # the pages that follow are not known any more: all again
+                del query["continue"]
+                continue
             found += page.get("items") or []
             following = (page.get("metadata") or {}).get("continue")
             if not following:
@@ -279,9 +287,10 @@ def _key(one: Document) -> str:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield whole lines: one that a connection's end has cut is left out. Raises ValueError for one without an end."""
     kept = b""
     for piece in pieces:
         *whole, kept = (kept + piece).split(b"\n")
         yield from (line for line in whole if line.strip())
-    if kept.strip():
-        yield kept
+        if len(kept) > LINE_BYTES:
+            raise ValueError(f"a line of more than {LINE_BYTES} bytes")

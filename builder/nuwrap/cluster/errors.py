@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from nuwrap.errors import PlatformError
@@ -28,16 +28,10 @@ class ClusterError(PlatformError):
         self.reason = reason
 
 
-def refusal(what: str, status: int, body: bytes, *, server: str, user: str, hidden: Iterable[str] = ()) -> ClusterError:
-    """Return the error for an answer of 400 or more; `what` was asked for, as `create Job 'x' in namespace 'y'`.
-
-    What is `hidden` is not in it.
-    """
+def refusal(what: str, status: int, body: bytes, *, server: str, user: str) -> ClusterError:
+    """Return the error for an answer that is none; `what` was asked for, as `create Job 'x' in namespace 'y'`."""
     told = _read(body)
-    reason, words = str(told.get("reason", "")), str(told.get("message", ""))
-    for one in sorted(hidden, key=len, reverse=True):
-        words = words.replace(one, "***")
-    message = _line(words)
+    reason, message = str(told.get("reason", "")), _line(str(told.get("message", "")))
     if status in (400, 422) and " Secret " in what:  # the server quotes what it does not take
         message = f"the API server does not take it: {_fields(told) or reason}"
     if status == 401:

@@ -15,6 +15,7 @@ from nuwrap.cluster.transport import Transport
 # Channels: 0 standard input, 1 output, 2 errors, 3 the end as a Status, 255 closes another (v5 of the protocol).
 PROTOCOL: Final = "v5.channel.k8s.io"
 STDIN, STDOUT, STDERR, STATUS, CLOSE = 0, 1, 2, 3, 255
+DRAIN_S: Final = 2.0  # what was printed before the end may come after it
 BLOCK_BYTES: Final = 64 * 1024
 ANSWER_BYTES: Final = 64 * 1024 * 1024
 
@@ -40,6 +41,8 @@ def execute(
         while message := channel.receive():
             if message[0] in said:
                 said[message[0]] += message[1:]
+            if message[0] == STATUS:  # with input that nobody reads, the server does not close the connection
+                channel.limit(DRAIN_S)
             if sum(map(len, said.values())) > ANSWER_BYTES:
                 raise ClusterError(f"{argv[0]!r} in the pod has printed more than {ANSWER_BYTES} bytes")
     finally:

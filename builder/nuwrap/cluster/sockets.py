@@ -35,6 +35,10 @@ class Channel:
             return b""
         return found.encode() if isinstance(found, str) else bytes(found)
 
+    def limit(self, seconds: float) -> None:
+        """Take a silence of that long for the end, from now on."""
+        self._connection.settimeout(seconds)
+
     def close(self) -> None:
         """Close it; a second call does nothing."""
         with suppress(OSError, *self._problems):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -57,7 +56,7 @@ class Transport:
             if status in RETRY_STATUS and (not is_last or status == 429) and attempt < RETRIES:
                 time.sleep(min(float(wait), 10.0) if wait.isdecimal() else PAUSE_S * 2**attempt)
                 continue
-            return self._document(what, status, data, _secrets(path, body))
+            return self._document(what, status, data)
         raise AssertionError  # every way out of the loop is above
 
     @contextmanager
@@ -113,10 +112,10 @@ class Transport:
             raise ClusterError(f"the kubeconfig's log-in for {self.where.server} cannot be had: {exc}") from exc
         return {one["key"]: one["value"] for one in found.values() if one.get("in") == "header" and one.get("value")}
 
-    def _document(self, what: str, status: int, data: bytes, hidden: Iterator[str]) -> dict[str, Any]:
+    def _document(self, what: str, status: int, data: bytes) -> dict[str, Any]:
         if status >= 400:
             server, user = self.where.server, self.where.user
-            raise refusal(what, status, data[:ERROR_BYTES], server=server, user=user, hidden=hidden)
+            raise refusal(what, status, data[:ERROR_BYTES], server=server, user=user)
         if len(data) > ANSWER_BYTES:
             raise ClusterError(f"cannot {what}: the answer has more than {ANSWER_BYTES} bytes", status=status)
         try:
@@ -132,24 +131,6 @@ class Transport:
         return ClusterError(
             f"cannot {what}: {self.where.server} (context {self.where.context!r}) cannot be reached: {reason}"
         )
-
-
-def _secrets(path: str, body: Any) -> Iterator[str]:
-    """Yield each value of a Secret that is sent, in all forms in which an answer may have it."""
-    if body is None or "/secrets" not in path:
-        return
-    for one in (body.get("data") or {}).values():
-        yield from _forms(str(one))
-        with suppress(ValueError):
-            yield from _forms(base64.b64decode(str(one)).decode())
-    for one in (body.get("stringData") or {}).values():
-        yield from _forms(str(one))
-
-
-def _forms(text: str) -> Iterator[str]:
-    if text:
-        yield text
-        yield json.dumps(text)[1:-1]
 
 
 def _encode(query: Mapping[str, str]) -> str:

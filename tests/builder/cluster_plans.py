@@ -84,6 +84,7 @@ PLANS: Mapping[str, RunObjects] = {
         pod("serve"), action="serve", serving=Serving(replicas=2, service_type="NodePort", service_name="live")
     ),
     "gpu-service": objects(pod("serve", resources={"gpu": 1}), action="serve", serving=Serving()),
+    "evictions": objects(FOREIGN, retry_evictions=2),
     "long-names": objects(pod(), project="My_Project." + "x" * 90, function="fn_1"),
 }
 

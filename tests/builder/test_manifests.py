@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_plans import IMAGE, LAUNCH, PLANS, PROFILE, RUN, manifests, objects, pod
+from cluster_plans import IMAGE, LAUNCH, PLANS, RUN, manifests, objects, pod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuwrap.cluster.client import Cluster
-from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes import hide_secrets, own, plan_run
-from nuwrap.plan.kubernetes.labels import label_value, object_name
-from nuwrap.plan.kubernetes.profiles import check_profile
+from nuwrap.plan.kubernetes.labels import label_value, object_name, service_name
 from nuwrap.plan.kubernetes.request import RunObjects, Serving
 from nuwrap.spec.document import load_documents
 
 GOLDEN = Path(__file__).parent / "golden" / "kubernetes"
-TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
+# What means something to YAML, to JSON, to a template or to Kubernetes; the rest is any character at all.
+PIECES = st.sampled_from(
+    ["\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u2029", "\ufeff", "\ufffe", "\U0001f600", '"', "'",
+     "\\", ": ", "#", "{{ x }}", "{% if %}", "---\n", "\n  key: value\n", "&a", "*a", "!!int 1", "$", "$$", "$(", ")",
+     "$(NUWRAP_WORK)"]
+)  # fmt: skip
+CHARACTERS = st.text(st.characters(exclude_categories=("Cs",)), max_size=3)
+TEXT = st.lists(st.one_of(PIECES, CHARACTERS), max_size=8).map("".join)
 
 
 def only(made: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -74,23 +81,50 @@ def strings(value: Any) -> Iterator[str]:
 
 
 @settings(deadline=None)
-@given(text=TEXT, name=st.sampled_from(["envs", "annotation", "service_account", "selector", "image"]))
+@given(text=TEXT, name=st.sampled_from(["annotation", "service_account", "selector", "image", "claim", "pull"]))
 def test_no_text_is_more_than_the_value_that_it_is(text: str, name: str) -> None:
     def plan(value: str) -> list[dict[str, Any]]:
         plain = replace(pod(), envs={"A": "b"}, service_account="s", node_selector=[{"key": "k", "value": "v"}])
         changed: dict[str, Any] = {
-            "envs": {"pod": replace(plain, envs={"A": value})},
             "annotation": {"pod": plain, "annotations": {"note": value}},
             "service_account": {"pod": replace(plain, service_account=value)},
             "selector": {"pod": replace(plain, node_selector=[{"key": "k", "value": value}])},
             "image": {"pod": replace(plain, image=value)},
+            "claim": {"pod": replace(plain, cache_claim=value)},
+            "pull": {"pod": replace(plain, pull_secrets=[value])},
         }[name]
         return plan_run(objects(**changed))
 
     marked = "UNLIKELY-7f3a"
     expected = [text if one == marked else one for one in strings(plan(marked))]
-    if text or name != "service_account":  # none is left out
+    if text or name not in ("service_account", "claim"):  # none is left out
         assert list(strings(plan(text))) == expected
+
+
+def expanded(value: str, variables: dict[str, str]) -> str:
+    """What a kubelet makes of a variable's value: $$ is $, $(NAME) the variable of that name where there is one."""
+
+    def one(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else variables.get(found[1], found[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", one, value, flags=re.DOTALL)
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_a_variable_has_the_value_that_was_given_once_a_kubelet_has_read_it(text: str) -> None:
+    env = main_of(plan_run(objects(replace(pod(), envs={"A": text, "B": "b"}))))["env"]
+    found = {one["name"]: expanded(one["value"], {"NUWRAP_WORK": "/work"}) for one in env}
+    assert (found["A"], found["B"], found["NUWRAP_WORK"]) == (text, "b", "/work")
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_code_and_names_of_any_text_reach_the_pod_as_they_are(text: str) -> None:
+    made = plan_run(objects(pod(), project=text, launch={**LAUNCH, "code": text}))
+    assert json.loads(base64.b64decode(only(made, "Secret")["data"]["launch.json"]))["code"] == text
+    about = only(made, "Job")["metadata"]
+    assert text in (about["annotations"].get("nuwrap.dev/exact-project"), about["labels"].get("nuwrap.dev/project"), "")
 
 
 @settings(deadline=None)
@@ -132,28 +166,28 @@ def test_an_own_image_that_needs_no_credentials_has_no_init_container() -> None:
     assert spec["containers"][0]["image"] == IMAGE
 
 
-def test_a_profile_is_over_the_users_values_and_stays_as_it_was() -> None:
-    before = copy.deepcopy(PROFILE)
-    spec = only(manifests("profile"), "Job")["spec"]["template"]["spec"]
-    assert before == PROFILE
-    assert spec["nodeSelector"] == {"pool": "gpu"}
-    assert [one["key"] for one in spec["tolerations"]] == ["spot", "gpu"]
-    names = [one["name"] for one in spec["volumes"]]
-    assert names.count("nuwrap-tmp") == 1
-    assert {"name": "nuwrap-tmp", "emptyDir": {"medium": "Memory"}} in spec["volumes"]
-    assert spec["containers"][0]["resources"]["limits"] == {"cpu": "4"}
+def test_a_users_label_never_replaces_ours_nor_is_taken_for_one() -> None:
+    given = {"nuwrap.dev/run": "other", "nuwrap.dev/user": "ada", "nuwrap.dev/kind": "secrets", "team": "blue"}
+    for one in plan_run(objects(pod(), labels=given)):
+        labels = one["metadata"]["labels"]
+        assert (labels["nuwrap.dev/run"], labels["team"]) == (RUN, "blue")
+        assert not {"nuwrap.dev/user", "nuwrap.dev/kind"} & set(labels)
 
 
-@pytest.mark.parametrize("profile", [{"pods": {}}, {"pod": []}])
-def test_a_profile_of_other_parts_is_refused(profile: dict[str, Any]) -> None:
-    with pytest.raises(PlatformError, match="allowed: annotations, labels, pod, resources"):
-        check_profile("p", profile)
+def test_a_folder_of_an_image_is_mounted_alone() -> None:
+    spec = {"image": "registry.example/models:1", "sub_path": "small"}
+    image = {"volume_type": "image", "name": "models", "mount_path": "/models", "spec": spec}
+    made = main_of(plan_run(objects(pod(volumes=[image]))))
+    assert {"name": "models", "mountPath": "/models", "subPath": "small"} in made["volumeMounts"]
 
 
-def test_a_users_label_never_replaces_ours() -> None:
-    made = plan_run(objects(pod(), labels={"nuwrap.dev/run": "other", "team": "blue"}))
-    labels = only(made, "Job")["metadata"]["labels"]
-    assert (labels["nuwrap.dev/run"], labels["team"]) == (RUN, "blue")
+def test_only_what_the_cluster_took_away_is_made_anew_and_as_often_as_is_asked() -> None:
+    assert "podFailurePolicy" not in only(manifests("job"), "Job")["spec"]
+    spec = only(manifests("evictions"), "Job")["spec"]
+    assert spec["backoffLimit"] == 2
+    taken, failed = spec["podFailurePolicy"]["rules"]
+    assert (taken["action"], taken["onPodConditions"][0]["type"]) == ("Count", "DisruptionTarget")
+    assert failed == {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}}  # of any container
 
 
 def test_a_service_with_gpus_ends_the_old_pod_first() -> None:
@@ -167,8 +201,16 @@ def test_a_service_with_gpus_ends_the_old_pod_first() -> None:
 
 def test_a_service_is_found_under_its_stable_name_too() -> None:
     services = [one for one in manifests("service") if one["kind"] == "Service"]
-    assert [one["metadata"]["name"] for one in services] == [f"nuwrap-{RUN}", object_name("fn-live")]
+    assert [one["metadata"]["name"] for one in services] == [f"nuwrap-{RUN}", "fn-live"]
     assert {one["spec"]["type"] for one in services} == {"NodePort"}
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_a_services_name_begins_with_a_letter(text: str) -> None:
+    name = service_name(f"{text}-live")
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name)
+    assert service_name("2023-model") != service_name("s-2023-model")
 
 
 def test_secrets_are_shown_by_their_size() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+# Ends of lines, and no characters at all, to who reads YAML; JSON lets them stand in the midst of a text.
+_NOT_IN_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def templates_dir() -> Path:
@@ -48,4 +52,6 @@ def _environment(check: Callable[[Any], Any], quoted: Callable[[str], str]) -> E
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """Return the value as JSON that is the same value as YAML."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

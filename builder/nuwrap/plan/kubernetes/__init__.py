@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from nuwrap.plan.kubernetes.labels import PREFIX, RUN_LABEL, exact_names, object_name, run_labels, workload_name
-from nuwrap.plan.kubernetes.pods import plan_pod
+from nuwrap.plan.kubernetes.labels import PREFIX, RUN_LABEL, exact_names, run_labels, service_name, workload_name
+from nuwrap.plan.kubernetes.pods import has_devices, plan_pod
 from nuwrap.plan.kubernetes.request import RunObjects, Serving
 from nuwrap.plan.kubernetes.volumes import claim_specs, secret_key
 from nuwrap.plan.rendering import render
@@ -23,7 +23,8 @@ LAUNCH, RECORD = "launch.json", "run.json"
 def plan_run(objects: RunObjects) -> list[Manifest]:
     """Return the run's objects: what it reads, its claims, then the Job, or the Deployment with its Services."""
     make = partial(_make, objects)
-    made = [make("secret", launch_name(objects), data=_data(objects))]
+    # its values are base64, which nothing can be hidden in, and a reader of YAML takes a second for what is large
+    made = [{**make("secret", launch_name(objects)), "data": _data(objects)}]
     for name, spec in claim_specs(objects):
         made.append(make("claim", name, spec=spec))
     template = plan_pod(objects, labels(objects), _annotations(objects))
@@ -51,7 +52,7 @@ def own(manifest: Mapping[str, Any], name: str, kind: str, uid: str) -> Manifest
 def labels(objects: RunObjects) -> dict[str, str]:
     """Return the labels of each of its objects; the user's own never replace ours."""
     ours = run_labels(objects.project, objects.function, objects.run, objects.action, objects.attempt, objects.user)
-    return {**objects.labels, **objects.pod.profile.get("labels", {}), **ours}
+    return {**_others(objects.labels), **_others(objects.pod.profile.get("labels", {})), **ours}
 
 
 def hide_secrets(manifest: Mapping[str, Any]) -> Manifest:
@@ -65,8 +66,8 @@ def hide_secrets(manifest: Mapping[str, Any]) -> Manifest:
 def _service(objects: RunObjects, serving: Serving, name: str, template: Manifest) -> list[Manifest]:
     make = partial(_make, objects)
     selector = {RUN_LABEL: labels(objects)[RUN_LABEL]}
-    has_gpu = bool((objects.pod.resources or {}).get("gpu"))
-    rolling = {"maxUnavailable": 1, "maxSurge": 0} if has_gpu else {"maxUnavailable": 0, "maxSurge": 1}
+    is_scarce = has_devices(template)
+    rolling = {"maxUnavailable": 1, "maxSurge": 0} if is_scarce else {"maxUnavailable": 0, "maxSurge": 1}
     made = [
         make(
             "deployment",
@@ -80,7 +81,7 @@ def _service(objects: RunObjects, serving: Serving, name: str, template: Manifes
     ]
     names = [name]
     if serving.service_name:
-        names.append(object_name(f"{objects.function}-{serving.service_name}"))
+        names.append(service_name(f"{objects.function}-{serving.service_name}"))
     about = {"type": serving.service_type, "selector": selector, "port": serving.port}
     return [*made, *(make("service", one, **about) for one in names)]
 
@@ -102,8 +103,12 @@ def _make(objects: RunObjects, file: str, name: str, **values: Any) -> Manifest:
 
 def _annotations(objects: RunObjects) -> dict[str, str]:
     ours = exact_names(objects.project, objects.function)
-    mine = {name: one for name, one in objects.annotations.items() if not name.startswith(PREFIX)}
-    return {**mine, **objects.pod.profile.get("annotations", {}), **ours}
+    return {**_others(objects.annotations), **_others(objects.pod.profile.get("annotations", {})), **ours}
+
+
+def _others(found: Mapping[str, str]) -> dict[str, str]:
+    """Return those that are not ours to give: by ours, secrets and claims are found, and whose a run is."""
+    return {name: one for name, one in found.items() if not name.startswith(PREFIX)}
 
 
 def _data(objects: RunObjects) -> dict[str, str]:

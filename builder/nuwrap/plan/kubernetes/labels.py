@@ -28,7 +28,17 @@ def label_value(text: str) -> str:
 
 def object_name(text: str, characters: int = CHARACTERS) -> str:
     """Return the text as a name that is a DNS label; see `label_value`."""
-    return _fit(text, re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-"), characters)
+    return _fit(text, _dns(text), characters)
+
+
+def service_name(text: str) -> str:
+    """Return the text as a Service's name, which begins with a letter; see `label_value`."""
+    safe = _dns(text)
+    return _fit(text, safe if safe[:1].isalpha() else f"s-{safe}", CHARACTERS)
+
+
+def _dns(text: str) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")
 
 
 def _fit(text: str, safe: str, characters: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from nuwrap.plan.kubernetes.labels import workload_name
-from nuwrap.plan.kubernetes.profiles import apply_profile
+from nuwrap.plan.kubernetes.profiles import MAIN, apply_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, Serving
 from nuwrap.plan.kubernetes.volumes import RUN, SECRETS, TREE, WORK, own_mounts, plan_mounts, plan_volumes
 from nuwrap.plan.rendering import render
@@ -86,6 +86,12 @@ def plan_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     return {"requests": requests, "limits": limits}
 
 
+def has_devices(template: Mapping[str, Any]) -> bool:
+    """Tell whether the function's container has GPUs, or other devices of a node, be it by a profile."""
+    main = next(one for one in template["spec"]["containers"] if one["name"] == MAIN)
+    return any("/" in name for name in main["resources"].get("limits") or {})
+
+
 def camel_case(value: Any) -> Any:
     """Return a document of the Python client's spelling as the API has it; labels, which are values, stay."""
     if isinstance(value, Mapping):
@@ -119,7 +125,9 @@ def _env(objects: RunObjects) -> list[dict[str, str]]:
     places = {"NUWRAP_WORK": WORK, "NUWRAP_CACHE": "/cache", "TMPDIR": "/tmp"}  # noqa: S108 - a pod's
     own = {"PROJECT_NAME": objects.project, "RUN_ID": objects.run}
     secrets = {"NUWRAP_SECRETS": SECRETS} if objects.pod.secrets else {}
-    return [{"name": name, "value": value} for name, value in {**objects.pod.envs, **own, **places, **secrets}.items()]
+    found = {**objects.pod.envs, **own, **places, **secrets}
+    # Kubernetes puts the variable in for $(NAME), and takes $$ for $: a value is what it was given as
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in found.items()]
 
 
 def _init_containers(objects: RunObjects, credentials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

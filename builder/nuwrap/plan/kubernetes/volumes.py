@@ -46,7 +46,7 @@ def plan_mounts(objects: RunObjects) -> list[dict[str, Any]]:
         found.append({"name": "nuwrap-tree", "mountPath": TREE, "readOnly": True})
     if pod.secrets:
         found.append({"name": "nuwrap-secrets", "mountPath": SECRETS, "readOnly": True})
-    return [*found, *({"name": one["name"], "mountPath": one["mount_path"]} for one in pod.volumes)]
+    return [*found, *map(_mount, pod.volumes)]
 
 
 def own_mounts() -> list[dict[str, Any]]:
@@ -69,6 +69,11 @@ def claim_specs(objects: RunObjects) -> Iterator[tuple[str, dict[str, Any]]]:
 def claim_name(run: str, volume: str) -> str:
     """Return the name of the claim that a run gets for a volume, DigitalHub's."""
     return f"v-{run}-{volume}"
+
+
+def _mount(one: Mapping[str, Any]) -> dict[str, Any]:
+    folder = (one.get("spec") or {}).get("sub_path")
+    return {"name": one["name"], "mountPath": one["mount_path"], **({"subPath": folder} if folder else {})}
 
 
 def _claim_spec(objects: RunObjects, spec: Mapping[str, Any]) -> dict[str, Any]:

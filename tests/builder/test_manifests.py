@@ -101,6 +101,23 @@ def test_no_text_is_more_than_the_value_that_it_is(text: str, name: str) -> None
         assert list(strings(plan(text))) == expected
 
 
+@settings(deadline=None)
+@given(TEXT, TEXT)
+def test_labels_in_an_affinity_and_a_tolerations_key_stay_as_they_are_spelt(key: str, value: str) -> None:
+    selector = {"match_labels": {"app_name": value, key: "x_y"}}
+    term = {"topology_key": "a_b", "label_selector": selector, "namespace_selector": selector}
+    affinity = {"pod_affinity": {"required_during_scheduling_ignored_during_execution": [term]}}
+    toleration = {"key": f"{key}_k", "operator": "Exists", "effect": "NoExecute", "toleration_seconds": 0}
+    made = plan_run(objects(replace(pod(), affinity=affinity, tolerations=[toleration])))
+    spec = only(made, "Job")["spec"]["template"]["spec"]
+    same = {"matchLabels": selector["match_labels"]}
+    (found,) = spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert found == {"topologyKey": "a_b", "labelSelector": same, "namespaceSelector": same}
+    assert spec["tolerations"] == [
+        {"key": f"{key}_k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}
+    ]
+
+
 def expanded(value: str, variables: dict[str, str]) -> str:
     """What a kubelet makes of a variable's value: $$ is $, $(NAME) the variable of that name where there is one."""
 

@@ -54,7 +54,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "nuwrap.platforms": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.cluster", "nuwrap.docker",
-        "nuwrap.platforms",
+        "nuwrap.platforms", "nuwrap.text",
     ),
     "nuwrap.builds": (
         "nuwrap.errors", "nuwrap.spec", "nuwrap.plan", "nuwrap.command", "nuwrap.cluster", "nuwrap.docker",

@@ -60,6 +60,10 @@ def secret(project):
     return project.get_secret("TOKEN")[::-1]
 
 
+def tell(project):
+    print("it is", project.get_secret("TOKEN"), flush=True)
+
+
 def read(table):
     return table.as_df().shape[0]
 

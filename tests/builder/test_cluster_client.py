@@ -341,6 +341,19 @@ def test_a_list_whose_pages_have_run_out_is_asked_for_again(client: Cluster, api
     assert "continue" not in api.asked[2][2]
 
 
+def test_a_watch_keeps_what_it_knows_over_an_outage(client: Cluster, api: Api) -> None:
+    api.answers = [
+        (200, {"items": [one("a"), one("b")], "metadata": {}}),
+        (200, b""),
+        *[status(503, "Unavailable", "down")] * 5,
+        (200, {"items": [one("b")], "metadata": {}}),
+        (200, b""),
+    ]
+    watched = client.watch("Pod", timeout_s=60)
+    told = [(kind, found["metadata"]["name"]) for kind, found in (next(watched) for _ in range(3))]
+    assert told == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
+
+
 def test_a_watch_that_is_cut_within_a_line_goes_on(client: Cluster, api: Api) -> None:
     api.answers = [
         (200, {"items": [], "metadata": {}}),

@@ -16,8 +16,11 @@ from command_line import Nuwrap
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.errors import NotFound, PlatformError
-from nuwrap.runs import alive
+from nuwrap.platforms.kubernetes_submit import manifests
+from nuwrap.platforms.kubernetes_wanted import read_wanted
+from nuwrap.runs import alive, order
 from nuwrap.sdk import context
+from nuwrap.spec.run_values import make_run_values
 
 
 def objects_of(cluster: Cluster, namespace: str, run: Any, kind: str) -> list[dict[str, Any]]:
@@ -213,6 +216,9 @@ def test_a_colleague_finds_follows_and_stops_what_somebody_else_has_begun(
     assert "STOPPED" in run_nuwrap("stop", service.id, **other).stdout
     until(lambda: service.state != "RUNNING")
     assert service.state == "STOPPED"
+    assert (
+        json.loads(run_nuwrap("ls", "functions", "--json", **other).stdout) == []
+    )  # no code of others has a name here
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +268,60 @@ def test_a_store_takes_what_is_large_and_keeps_what_a_job_leaves(
         if "store" not in secret["metadata"]["name"]:
             assert "secret-of-the-test" not in str({k: base64.b64decode(v) for k, v in secret["data"].items()})
     assert "secret-of-the-test" not in run.logs()
+
+
+def placed(kube: Kube, handler: str, **values: Any) -> Any:
+    """Return a run that is checked and written down, and that nobody has submitted."""
+    ctx = context.current()
+    kube.function(handler)
+    record = ctx.store.get_function("p", "fn")
+    assert record is not None
+    found = order.place(ctx.store, ctx.home, record, make_run_values("job", values), say=lambda _text: None)
+    alive.release(ctx.home, found.record.id, found.held)
+    return kube.dh.get_run(found.record.id)
+
+
+def test_a_run_that_is_stopped_before_the_cluster_has_it_never_gets_there(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    run = placed(kube, "add", parameters={"x": 1})
+    run.stop()
+    assert (run.state, run.status.exit_code) == ("STOPPED", 143)
+    assert objects_of(cluster, namespace, run, "Job") == []
+
+
+def test_what_a_killed_process_has_left_half_made_is_gone_on_with(kube: Kube, cluster: Cluster, namespace: str) -> None:
+    run = placed(kube, "add", parameters={"x": 1})
+    wanted = read_wanted(run.folder)
+    job = next(one for one in manifests(run.folder, wanted) if one["kind"] == "Job")
+    cluster.create({**job, "spec": {**job["spec"], "suspend": True}})  # and then it was killed
+    run.wait(300, log_info=False)
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 3), run.logs()
+
+
+def test_a_cluster_that_does_not_answer_ends_no_run(
+    kube: Kube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = kube.function("lines").run("job", parameters={"n": 100})
+    until(lambda: "line 1" in run.logs())
+    home = context.current().home
+    alive.kill(home, run.id, "supervisor", signal.SIGKILL)
+    until(lambda: not alive.is_held(home, run.id))
+    with monkeypatch.context() as away:
+        away.setenv("KUBECONFIG", str(tmp_path / "none"))
+        with pytest.raises(TimeoutError):
+            run.wait(3, log_info=False)
+        assert run.state == "RUNNING"
+        assert "as it was known last" in run.status.message
+    run.wait(300, log_info=False)
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 100), run.logs()
+
+
+def test_a_secret_that_was_sent_is_masked_in_the_log(kube: Kube) -> None:
+    kube.set("kubernetes.send_secrets", "true")
+    function = kube.function("tell")
+    kube.dh.get_project("p").new_secret("TOKEN", secret_value="word-that-hides")  # noqa: S106 - a test's
+    run = kube.job("tell", function=function, secrets=["TOKEN"])
+    assert run.state == "COMPLETED", run.logs()
+    assert "it is" in run.logs()
+    assert "word-that-hides" not in run.logs()

@@ -56,7 +56,17 @@ def deliver(
     a run to bring goes to the store, by its digest. Raises SourceError, FetchFailed and InputsError for what is not
     there, PlatformError for what is too much without a store.
     """
-    code = _pack_code(launch, start, work, environ) if _has_code_here(launch) and not _stays(launch, is_baked) else None
+    try:
+        return _deliver(launch, start, work, environ, is_baked=is_baked, store=store)
+    except OSError as exc:
+        raise InputsError(f"{exc.filename!r} cannot be read, and the run needs it: {exc.strerror}") from exc
+
+
+def _deliver(
+    launch: Launch, start: str, work: str, environ: Mapping[str, str], *, is_baked: bool, store: str
+) -> Delivery:
+    is_needed = _has_code_here(launch) and (launch.refresh_code or not is_baked)
+    code = _pack_code(launch, start, work, environ) if is_needed else None
     inputs = {key: piece for key, one in launch.entities.items() if (piece := _find_input(launch, key, one, start))}
     inputs = {key: replace(one, at=f"inputs/{number}/{one.at}") for number, (key, one) in enumerate(inputs.items())}
     pieces = [*([code[0]] if code else []), *inputs.values()]
@@ -79,10 +89,6 @@ def deliver(
 
 def _has_code_here(launch: Launch) -> bool:
     return bool(launch.code_src) and not _is_far(launch.code_src)
-
-
-def _stays(launch: Launch, is_baked: bool) -> bool:  # noqa: FBT001
-    return is_baked and not launch.refresh_code
 
 
 def _is_far(address: str) -> bool:

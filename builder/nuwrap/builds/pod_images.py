@@ -9,7 +9,7 @@ from nuwrap.errors import PlatformError, RegistryError
 from nuwrap.platforms import Container, PodImages
 from nuwrap.registry.images import read_image
 from nuwrap.spec.build import LABEL_API, LABEL_CONTENT, BuildSettings, ImageFacts
-from nuwrap.spec.images import nuclio_image, python_image
+from nuwrap.spec.images import python_image
 from nuwrap.spec.reference import parse_reference
 from nuwrap_runtime import __version__
 from nuwrap_runtime.launch import API
@@ -21,17 +21,15 @@ def choose_pod_images(
     settings: BuildSettings,
     environ: Mapping[str, str],
     *,
-    is_nuclio: bool = False,
     say: Callable[[str], None],
 ) -> PodImages:
     """Return the images of a run. One that only the cluster can reach is taken as it is named, and said so.
 
     Raises PlatformError where ours are in no registry, or the image is of another version of the launch document.
     """
-    own_name = nuclio_image if is_nuclio else python_image
     image = container.image or container.base_image
     own = settings.images_registry
-    fetcher = own_name(own, __version__, python_version) if own else ""
+    fetcher = python_image(own, __version__, python_version) if own else ""
     found = _find(image or fetcher, settings, environ, say) if image or fetcher else None
     is_ours = not image or (found is not None and LABEL_API in found.labels)
     if not fetcher and not (image and is_ours):
@@ -42,9 +40,10 @@ def choose_pod_images(
     if found:
         _check_api(image or fetcher, found)
     pinned = _pin(image or fetcher, found)
-    if not image or is_ours:
-        is_baked = bool(image and found and found.labels.get(LABEL_CONTENT))
-        return PodImages(pinned, _pin(fetcher, found) if not image else fetcher or pinned, is_baked=is_baked)
+    if not image:
+        return PodImages(pinned, pinned)
+    if is_ours:  # it has what fetches, too
+        return PodImages(pinned, pinned, is_baked=bool(found and found.labels.get(LABEL_CONTENT)))
     return PodImages(pinned, _pin(fetcher, _find(fetcher, settings, environ, say)), is_foreign=True)
 
 

@@ -19,6 +19,7 @@ PAGE: Final = 500
 LINE_BYTES: Final = 16 * 1024 * 1024  # the API server keeps no object of more than 1.5 MiB
 MANAGER: Final = "nuwrap"
 WATCH_PAUSE_S: Final = 0.5  # between two connections of a watch
+WATCH_CUT_S: Final = 240.0  # of one: a connection that died without a word is found out
 QUIET_S: Final = 3600.0  # a log may say nothing for long; the server cuts what is dead
 Document = Mapping[str, Any]
 Labels = Mapping[str, str] | str
@@ -61,11 +62,9 @@ class Cluster:
                 return None
             raise
 
-    def list(
-        self, kind: str, *, labels: Labels = "", fields: str = "", namespace: str = "", everywhere: bool = False
-    ) -> list[dict[str, Any]]:
-        """Return all objects that fit, of all namespaces with `everywhere`."""
-        path = find_kind(kind).path("" if everywhere else namespace or self.namespace)
+    def list(self, kind: str, *, labels: Labels = "", fields: str = "", namespace: str = "") -> list[dict[str, Any]]:
+        """Return all objects that fit."""
+        path = find_kind(kind).path(namespace or self.namespace)
         query = {**_selectors(labels, fields), "limit": str(PAGE)}
         found: list[dict[str, Any]] = []
         while True:
@@ -101,11 +100,9 @@ class Cluster:
             "PATCH", path, query=query, body=dict(manifest), content_type="application/apply-patch+yaml", what=what
         )
 
-    def patch(
-        self, kind: str, name: str, change: Document, *, namespace: str = "", subresource: str = ""
-    ) -> dict[str, Any]:
+    def patch(self, kind: str, name: str, change: Document, *, namespace: str = "") -> dict[str, Any]:
         """Change the object by a merge patch and return it."""
-        path = find_kind(kind).path(namespace or self.namespace, name, subresource)
+        path = find_kind(kind).path(namespace or self.namespace, name)
         what = self._what("patch", kind, name, namespace)
         return self._transport.ask(
             "PATCH",
@@ -137,22 +134,26 @@ class Cluster:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the objects that there are as ADDED, then each that is ADDED, MODIFIED or DELETED, until `timeout_s`.
 
-        A connection that is cut is made again, and what has changed since comes.
+        A connection that is cut, or refused for a while, is made again, and what has changed since comes.
         """
         path = find_kind(kind).path(namespace or self.namespace)
         what = self._what("watch", kind, "", namespace)
         until = time.monotonic() + timeout_s
         known: dict[str, dict[str, Any]] = {}
         while True:
-            page = self._transport.ask("GET", path, query=_selectors(labels, fields), what=what)
-            yield from _compare(known, page.get("items") or [])
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            version = str((page.get("metadata") or {}).get("resourceVersion", ""))
-            query = {**_selectors(labels, fields), "watch": "true", "resourceVersion": version}
-            query["timeoutSeconds"] = str(max(1, int(left)))
-            yield from self._watch_once(path, query, what, known, left)
+            try:
+                page = self._transport.ask("GET", path, query=_selectors(labels, fields), what=what)
+                yield from _compare(known, page.get("items") or [])
+                left = min(until - time.monotonic(), WATCH_CUT_S)
+                if left <= 0:
+                    return
+                version = str((page.get("metadata") or {}).get("resourceVersion", ""))
+                query = {**_selectors(labels, fields), "watch": "true", "resourceVersion": version}
+                query["timeoutSeconds"] = str(max(1, int(left)))
+                yield from self._watch_once(path, query, what, known, left)
+            except ClusterError as exc:  # an outage; what is known outlives it, so that nothing is missed
+                if not _passes(exc):
+                    raise
             if time.monotonic() >= until:
                 return
             time.sleep(WATCH_PAUSE_S)
@@ -174,9 +175,6 @@ class Cluster:
                     yield change["type"], one
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise ClusterError(f"cannot {what}: {self.where.server} does not tell changes as an API server") from exc
-        except ClusterError as exc:
-            if exc.status not in (0, 410, 429) and exc.status < 500:
-                raise
 
     @contextmanager
     def log(
@@ -187,16 +185,13 @@ class Cluster:
         follow: bool = False,
         since: str = "",
         timestamps: bool = False,
-        previous: bool = False,
-        tail_lines: int | None = None,
         namespace: str = "",
     ) -> Iterator[Iterator[bytes]]:
         """Give what a container printed, with `follow` what it prints until its end; `since` is a moment (RFC 3339)."""
         path = find_kind("Pod").path(namespace or self.namespace, pod, "log")
-        query = {name: "true" for name, on in _flags(follow, timestamps, previous) if on}
+        query = {name: "true" for name, on in (("follow", follow), ("timestamps", timestamps)) if on}
         query |= {"container": container} if container else {}
         query |= {"sinceTime": since} if since else {}
-        query |= {"tailLines": str(tail_lines)} if tail_lines is not None else {}
         what = self._what("read the log of", "Pod", pod, namespace)
         with self._transport.stream(path, query=query, read_s=QUIET_S, what=what) as pieces:
             yield pieces
@@ -246,6 +241,11 @@ class Cluster:
         return f"{verb} {kind}{f' {name!r}' if name else 's'}{where}"
 
 
+def _passes(exc: ClusterError) -> bool:
+    """Tell what may pass by itself: no answer, a fault of the server, too many requests, a watch that is too old."""
+    return exc.status in (0, 410, 429) or exc.status >= 500
+
+
 def _identity(manifest: Document) -> tuple[str, str, str]:
     about = manifest["metadata"]
     return str(manifest["kind"]), str(about.get("name", "")), str(about.get("namespace", ""))
@@ -254,10 +254,6 @@ def _identity(manifest: Document) -> tuple[str, str, str]:
 def _selectors(labels: Labels, fields: str) -> dict[str, str]:
     text = labels if isinstance(labels, str) else ",".join(f"{name}={one}" for name, one in labels.items())
     return {name: one for name, one in (("labelSelector", text), ("fieldSelector", fields)) if one}
-
-
-def _flags(follow: bool, timestamps: bool, previous: bool) -> tuple[tuple[str, bool], ...]:  # noqa: FBT001
-    return (("follow", follow), ("timestamps", timestamps), ("previous", previous))
 
 
 def _compare(known: dict[str, dict[str, Any]], now: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:

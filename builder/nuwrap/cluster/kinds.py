@@ -32,26 +32,16 @@ class Kind:
 
 KINDS: Final = {
     "ConfigMap": Kind("v1", "configmaps"),
-    "CustomResourceDefinition": Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", has_namespace=False),
     "Deployment": Kind("apps/v1", "deployments"),
     "Event": Kind("v1", "events"),
     "Job": Kind("batch/v1", "jobs"),
-    "LimitRange": Kind("v1", "limitranges"),
     "Namespace": Kind("v1", "namespaces", has_namespace=False),
     "Node": Kind("v1", "nodes", has_namespace=False),
-    "NuclioFunction": Kind("nuclio.io/v1beta1", "nucliofunctions"),
-    "NuclioProject": Kind("nuclio.io/v1beta1", "nuclioprojects"),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
-    "ReplicaSet": Kind("apps/v1", "replicasets"),
-    "ResourceQuota": Kind("v1", "resourcequotas"),
-    "Role": Kind("rbac.authorization.k8s.io/v1", "roles"),
-    "RoleBinding": Kind("rbac.authorization.k8s.io/v1", "rolebindings"),
     "Secret": Kind("v1", "secrets"),
     "SelfSubjectAccessReview": Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", has_namespace=False),
     "Service": Kind("v1", "services"),
-    "ServiceAccount": Kind("v1", "serviceaccounts"),
-    "StorageClass": Kind("storage.k8s.io/v1", "storageclasses", has_namespace=False),
 }
 
 

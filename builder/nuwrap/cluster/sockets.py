@@ -6,10 +6,10 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from nuwrap.cluster.errors import ClusterError, refusal
-from nuwrap.cluster.transport import Transport
+from nuwrap.cluster.transport import Transport, uses_proxy
 
 OPEN_S: Final = 10.0
 
@@ -58,9 +58,7 @@ def open_socket(
     connection = websocket.WebSocket(sslopt=_tls(configuration), enable_multithread=True)
     options: dict[str, Any] = {"subprotocols": [protocol], "timeout": OPEN_S}
     options["header"] = [f"{name}: {one}" for name, one in transport.login().items()]
-    if configuration.proxy:
-        from urllib.parse import urlsplit
-
+    if uses_proxy(configuration):
         proxy = urlsplit(configuration.proxy)
         options |= {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": "http"}
     what = f"open {path.rpartition('/')[2]} of {path.rsplit('/', 2)[1]!r}"

@@ -137,12 +137,14 @@ def _encode(query: Mapping[str, str]) -> str:
     return urlencode(query)
 
 
-def _bypasses(configuration: Any) -> bool:
-    """Tell whether the server is one that no proxy is asked for."""
+def uses_proxy(configuration: Any) -> bool:
+    """Tell whether the server is reached by the configuration's proxy."""
+    if not configuration.proxy:
+        return False
     host = urlsplit(configuration.host).hostname or ""
     listed = str(getattr(configuration, "no_proxy", "") or "").split(",")
     suffixes = [one.strip().lstrip("*.").lower() for one in listed if one.strip()]
-    return any(host == one or host.endswith(f".{one}") for one in suffixes)
+    return not any(host == one or host.endswith(f".{one}") for one in suffixes)
 
 
 def _make_pool(configuration: Any) -> Any:
@@ -156,7 +158,7 @@ def _make_pool(configuration: Any) -> Any:
         tls["server_hostname"] = configuration.tls_server_name
     if configuration.assert_hostname is not None:
         tls["assert_hostname"] = configuration.assert_hostname
-    if configuration.proxy and not _bypasses(configuration):
+    if uses_proxy(configuration):
         headers = configuration.proxy_headers
         return urllib3.ProxyManager(configuration.proxy, proxy_headers=headers, maxsize=8, **tls)
     return urllib3.PoolManager(maxsize=8, **tls)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
-from nuwrap.errors import UsageError
+from nuwrap.errors import PlatformError, UsageError
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.schema import did_you_mean
 
@@ -139,8 +139,11 @@ class Found:
     service_type: str = ""
     launch: Mapping[str, Any] = field(default_factory=dict)
     function_id: str = ""
-    function_spec: Mapping[str, Any] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+class GoesOn(PlatformError):
+    """A remote run can be followed no further from here, and goes on; whoever asks for it later follows it again."""
 
 
 class Platform(Protocol):

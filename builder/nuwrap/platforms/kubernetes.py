@@ -10,33 +10,36 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nuwrap.cluster.client import Cluster
-from nuwrap.command import Stops, take_stops
+from nuwrap.cluster.client import ClusterError
+from nuwrap.command import take_stops
 from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes import hide_secrets, plan_run
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.plan.kubernetes.request import RunObjects
-from nuwrap.platforms import Found, Job, Placed, Screen, Seen
+from nuwrap.platforms import Found, GoesOn, Job, Placed, Screen, Seen
 from nuwrap.platforms.kubernetes_cluster import connect_again, connect_for
 from nuwrap.platforms.kubernetes_end import write_end
-from nuwrap.platforms.kubernetes_follow import JobFollower, stop_job
+from nuwrap.platforms.kubernetes_follow import Following, JobFollower, NeverBegins
 from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.platforms.kubernetes_found import take_over as take_run_over
 from nuwrap.platforms.kubernetes_place import check_admission, plan_wanted
 from nuwrap.platforms.kubernetes_reasons import ended_container, is_main_running, job_failure, why_waiting
+from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped, note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import manifests, submit
 from nuwrap.platforms.kubernetes_wanted import (
     GIVEN,
-    Wanted,
     is_submitted,
     read_wanted,
     write_wanted,
 )
+from nuwrap.platforms.left import write_failure
 from nuwrap.platforms.passing import warn_of_variables
 from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
 from nuwrap_runtime.launch import parse_launch
+from nuwrap_runtime.result import STOPPED, Failure
 
 STOPPED_CODE = 143
+SHORT_ID = 8
 
 
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
@@ -56,8 +59,10 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
         check_admission(cluster, manifests(folder, wanted))
         write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
         write_wanted(folder, wanted)
-    except BaseException:  # a stop too: no folder is left of a run that there is not
+    except BaseException as exc:  # a stop too: no folder is left of a run that there is not
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(exc, OSError):
+            raise PlatformError(f"the run's files cannot be kept in {folder!r}: {exc.strerror}") from exc
         raise
     return Placed(folder, os.getcwd(), environ)
 
@@ -82,31 +87,53 @@ def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: S
     with open_log(placed.folder) as log, take_stops() as stops:
         try:
             cluster = connect_again(wanted, placed.environ)
+            following = Following(cluster, wanted, screen, stops, placed.folder, log, tuple(secrets.values()))
             if not is_submitted(placed.folder):
+                if was_asked(placed.folder) or (stops.has_come and not screen.is_detached):
+                    return _call_off(following)
                 if stops.has_come:
-                    return None if screen.is_detached else STOPPED_CODE
+                    return None
                 submit(cluster, placed, wanted, secrets)
+            if was_asked(placed.folder):  # by who came while it was submitted
+                ask_to_end(cluster, wanted)
             if action == "serve":
                 from nuwrap.platforms.kubernetes_service import attend_service
 
-                return attend_service(cluster, placed, wanted, screen, stops, log)
-            return _attend_job(cluster, placed.folder, wanted, screen, stops, log)
+                return attend_service(following)
+            return _attend_job(following)
         except NuwrapError as exc:  # who attends tells it to a person; the log has it for who looks later
             os.write(log, f"nuwrap  error: {exc}\n".encode())
-            raise
+            if isinstance(exc, NeverBegins) or not is_submitted(placed.folder):
+                raise
+            raise GoesOn(
+                f"{exc}. The run goes on in the cluster: `nuwrap logs -f {wanted.run[:8]}` follows it"
+            ) from exc
 
 
-def _attend_job(cluster: Cluster, folder: str, wanted: Wanted, screen: Screen, stops: Stops, log: int) -> int | None:
+def _call_off(following: Following) -> int:
+    """End a run that has not begun: what may be half made of it goes, and its result says so."""
+    wanted = following.wanted
+    following.cluster.delete(wanted.kind, wanted.name)
+    failure = Failure("stopped", "Stopped", "the run was stopped before it began")
+    write_failure(following.folder, parse_launch(dict(wanted.launch)), STOPPED_CODE, failure, state=STOPPED)
+    return STOPPED_CODE
+
+
+def _attend_job(following: Following) -> int | None:
+    cluster, wanted = following.cluster, following.wanted
     try:
-        outcome = JobFollower(cluster, wanted, screen, stops, log, folder).follow()
-    except PlatformError:  # it will never begin: nothing of it stays
+        outcome = JobFollower(following).follow()
+    except NeverBegins:  # nothing of it stays
         cluster.delete("Job", wanted.name)
         raise
     if outcome is None:
         return None
-    code = write_end(folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
-    if not outcome.is_missing:
-        cluster.patch("Job", wanted.name, {"spec": {"ttlSecondsAfterFinished": wanted.keep_finished_s}})
+    code = write_end(following.folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
+    try:
+        if not outcome.is_missing:
+            cluster.patch("Job", wanted.name, {"spec": {"ttlSecondsAfterFinished": wanted.keep_finished_s}})
+    except ClusterError as exc:  # all that the run has left is here
+        following.tell(f"the Job stays in the cluster: {exc}")
     return code
 
 
@@ -114,16 +141,19 @@ def look(folder: str) -> Seen:
     """Return what the run is at now; see `Remote.look`."""
     wanted = read_wanted(folder)
     if not is_submitted(folder):
-        return Seen(is_running=False, reason="it has not been submitted yet; `nuwrap wait` does it")
+        return Seen(
+            is_running=False, reason=f"it is not in the cluster yet; `nuwrap logs -f {wanted.run[:8]}` brings it there"
+        )
     cluster = connect_again(wanted, os.environ)
     workload = cluster.get(wanted.kind, wanted.name)
     if workload is None:
         return Seen(is_running=False, is_over=True)
-    pods = sorted(
-        cluster.list("Pod", labels={RUN_LABEL: wanted.run}), key=lambda one: one["metadata"]["creationTimestamp"]
-    )
-    pod = pods[-1] if pods else None
-    if wanted.kind == "Job" and (job_failure(workload)[0] or (pod and ended_container(pod))):
+    pods = cluster.list("Pod", labels={RUN_LABEL: wanted.run})
+    pod = max(pods, key=lambda one: str(one["metadata"]["creationTimestamp"]), default=None)
+    is_job = wanted.kind == "Job"
+    if is_job and (job_failure(workload)[0] or (pod and ended_container(pod))):
+        return Seen(is_running=False, is_over=True)
+    if not is_job and is_stopped(workload) and not pods:
         return Seen(is_running=False, is_over=True)
     if pod and is_main_running(pod):
         return Seen(is_running=True)
@@ -143,10 +173,6 @@ def take_over(found: Found, base: str, settings: Mapping[str, Any]) -> str:
 def stop(folder: str) -> None:
     """Ask the run to end; one that is not in the cluster yet will not be."""
     wanted = read_wanted(folder)
-    cluster = connect_again(wanted, os.environ)
-    if wanted.kind == "Deployment":
-        from nuwrap.platforms.kubernetes_service import stop_service
-
-        stop_service(cluster, wanted)
-    elif is_submitted(folder):
-        stop_job(cluster, wanted)
+    note_asked(folder)
+    if is_submitted(folder):
+        ask_to_end(connect_again(wanted, os.environ), wanted)

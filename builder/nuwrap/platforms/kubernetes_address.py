@@ -21,37 +21,26 @@ IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 
 
 class Address:
-    """The addresses of one service; `is_open` opens them once a pod can take connections."""
+    """The addresses of one service."""
 
     def __init__(self, cluster: Cluster, wanted: Wanted, news: PodNews, stack: ExitStack) -> None:
         self._cluster, self._wanted, self._news, self._stack = cluster, wanted, news, stack
-        self._told: dict[str, Any] = {}
 
-    def is_open(self) -> bool:
-        """Tell whether the addresses are known, opening what is to be opened."""
-        if self._told:
-            return True
+    def open(self) -> Mapping[str, Any]:
+        """Open what is to be opened, once a pod can take connections, and return what `service.json` has."""
         serve = self._wanted.objects["serving"]
-        try:
-            admin = self._stack.enter_context(self._cluster.forward(self._pick, serve["admin_port"]))
-            url = self._reachable(serve)
-            if not url:
-                through = self._stack.enter_context(self._cluster.forward(self._pick, serve["port"]))
-                url = f"http://127.0.0.1:{through.port}"
-        except (PlatformError, OSError):
-            return False
-        name = f"{self._wanted.name}.{self._wanted.namespace}.svc"
         more = {
-            "cluster_url": f"http://{name}:{serve['port']}",
+            "cluster_url": f"http://{self._wanted.name}.{self._wanted.namespace}.svc:{serve['port']}",
             "type": serve["service_type"],
             "namespace": self._wanted.namespace,
         }
-        self._told = {"address": url, "admin": f"http://127.0.0.1:{admin.port}", "more": more}
-        return True
+        url = self._reachable(serve) or self._through(serve["port"])
+        return {"address": url, "admin": self._through(serve["admin_port"]), "more": more}
 
-    def told(self) -> Mapping[str, Any]:
-        """Return the addresses as `service.json` has them."""
-        return self._told
+    def _through(self, port: int) -> str:
+        """Return the address of a port here that leads to the pods'."""
+        opened = self._stack.enter_context(self._cluster.forward(self._pick, port))
+        return f"http://127.0.0.1:{opened.port}"
 
     def _pick(self) -> str:
         """Return the pod that a connection goes to, a ready one where there is one."""
@@ -74,7 +63,7 @@ class Address:
         wanted = self._wanted
         if os.environ.get(IN_CLUSTER):
             yield f"{wanted.name}.{wanted.namespace}.svc", serve["port"]
-        service = self._cluster.get("Service", wanted.name) or {}
+        service = self._service()
         if serve["service_type"] == "LoadBalancer":
             for one in (service.get("status", {}).get("loadBalancer", {}).get("ingress")) or ():
                 yield one.get("hostname") or one.get("ip", ""), serve["port"]
@@ -82,6 +71,13 @@ class Address:
         if ports and serve["service_type"] == "NodePort":
             for host in self._nodes():
                 yield host, ports[0]
+
+    def _service(self) -> Mapping[str, Any]:
+        """Return the Service; without the right to ask nothing is known of it."""
+        try:
+            return self._cluster.get("Service", self._wanted.name) or {}
+        except ClusterError:
+            return {}
 
     def _nodes(self) -> list[str]:
         """Return the addresses of the nodes, those from outside first; without the right to ask there are none."""

@@ -7,21 +7,21 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nuwrap.errors import PlatformError
 from nuwrap.platforms.kubernetes_follow import Outcome
 from nuwrap.platforms.kubernetes_reasons import HINTS, MAIN, Ended
 from nuwrap.platforms.left import PHASES, localize, replace_result, write_failure
 from nuwrap.platforms.run_folder import RESULT
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.result import STOPPED, TERMINATION_BYTES, Failure
+from nuwrap_runtime.result import SCHEMA, STOPPED, TERMINATION_BYTES, Failure
 from nuwrap_runtime.result_lines import read_result_lines
+from nuwrap_runtime.schema import faults
 
 STOPPED_CODE, TIMEOUT_CODE, KILLED_CODE, PLATFORM_CODE = 143, 124, 137, 10
 LAST_BYTES: Final = 2 * TERMINATION_BYTES  # a message of another program is cut
 
 
 def write_end(folder: str, launch: Launch, outcome: Outcome, paths: Mapping[str, str]) -> int:
-    """Leave the result in the folder and return the exit code. Raises PlatformError for a run that is nowhere."""
+    """Leave the result in the folder and return the exit code."""
     told = _told(outcome)
     if told:
         replace_result(folder, told)
@@ -37,11 +37,11 @@ def write_end(folder: str, launch: Launch, outcome: Outcome, paths: Mapping[str,
 
 
 def _end_stopped(folder: str, launch: Launch, told: Mapping[str, Any]) -> int:
-    if told.get("state") not in (STOPPED, "COMPLETED"):
+    if not told:
         failure = Failure("stopped", "Stopped", "the run was stopped")
         write_failure(folder, launch, STOPPED_CODE, failure, state=STOPPED)
         return STOPPED_CODE
-    return int(told.get("exit_code", STOPPED_CODE))
+    return int(told["exit_code"])
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _told(outcome: Outcome) -> dict[str, Any]:
         found = json.loads(outcome.ended.message) if outcome.ended else {}
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and "state" in found and "exit_code" in found else {}
+    return found if not faults(found, SCHEMA) else {}
 
 
 def _reason(outcome: Outcome, told: Mapping[str, Any]) -> tuple[int, Failure | None]:
@@ -71,7 +71,8 @@ def _reason(outcome: Outcome, told: Mapping[str, Any]) -> tuple[int, Failure | N
     if outcome.gone:
         return PLATFORM_CODE, Failure("platform", "Evicted", outcome.gone)
     if outcome.is_missing:
-        raise PlatformError("the run is not in the cluster any more: somebody has removed it, or its namespace")
+        why = "the run is not in the cluster any more: somebody has removed it, or its namespace"
+        return PLATFORM_CODE, Failure("platform", "PlatformError", why)
     reason, words = outcome.failure
     return PLATFORM_CODE, Failure("platform", reason or "PlatformError", words or "the cluster does not say why")
 

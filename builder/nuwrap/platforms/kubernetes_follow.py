@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.command import Stops
 from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms import Screen
 from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
 from nuwrap.platforms.kubernetes_news import PodNews
-from nuwrap.platforms.kubernetes_reasons import MAIN, Ended, ended_container, job_failure, why_gone, why_waiting
+from nuwrap.platforms.kubernetes_reasons import (
+    MAIN,
+    Ended,
+    Waiting,
+    ended_container,
+    is_main_running,
+    job_failure,
+    why_gone,
+    why_waiting,
+)
+from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted
 
 LOOK_S: Final = 0.2
 EVENTS_S: Final = 2.0
 JOB_S: Final = 5.0  # between two looks at the Job itself; its pod's changes come by themselves
 LOG_END_S: Final = 60.0
-STOPPED_BY: Final = "nuwrap.dev/stopped-by"
 LOST_S: Final = 30.0  # a Job that has ended, and whose pod is gone, gets no other news
 
 
@@ -40,27 +51,73 @@ class Outcome:
     result: Sequence[bytes] = ()
 
 
-@dataclass
-class JobFollower:
-    """Follows one Job in the calling thread until it has ended; a stop of a detached screen ends the following."""
+class NeverBegins(PlatformError):
+    """The run waits for what will not come, or has waited for too long."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """A run that is followed: where it is, what it wanted, who looks on, and the folder with its open log.
+
+    `secrets` are values that must not show.
+    """
 
     cluster: Cluster
     wanted: Wanted
     screen: Screen
     stops: Stops
-    log: int
     folder: str
-    began: float = field(default_factory=time.monotonic)
+    log: int
+    secrets: Sequence[str] = field(default=(), repr=False)
 
-    def __post_init__(self) -> None:
-        self._news = PodNews(self.cluster, self.wanted.run)
+    def read_log(self, pod: str, container: str) -> LogReader:
+        """Return a reader of the container's log, which is passed on to the screen and the run's log."""
+        paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.secrets)
+        return LogReader(self.cluster, pod, container, paper)
+
+    def tell(self, text: str) -> None:
+        """Say something of our own; a screen for JSON lines hears nothing."""
+        for target in (*(() if self.screen.is_json else self.screen.err), self.log):
+            with suppress(OSError):  # nobody reads it
+                os.write(target, f"nuwrap  {text}\n".encode())
+
+    def events(self, *names: str) -> list[Mapping[str, Any]]:
+        """Return the events about objects of these names; without the right to read them there are none."""
+        found: list[Mapping[str, Any]] = []
+        with suppress(ClusterError):
+            for name in names:
+                found += self.cluster.list("Event", fields=f"involvedObject.name={name}")
+        return found
+
+    def check_waiting(self, waiting: Waiting, waited_s: float) -> None:
+        """Raises NeverBegins for a run that will not begin, or has waited for too long; what the cluster says now
+        counts, not what was heard of it. Raises ClusterError where it says nothing.
+        """
+        limit = self.wanted.pending_timeout_s
+        if not (waiting.is_hopeless or (limit and waited_s > limit)):
+            return
+        pods = self.cluster.list("Pod", labels={RUN_LABEL: self.wanted.run})
+        if any(is_main_running(pod) or ended_container(pod) for pod in pods):
+            return
+        how = "it can never begin" if waiting.is_hopeless else f"it has not begun within {limit:g} s"
+        raise NeverBegins(f"{how}: {waiting.reason}")
+
+
+class JobFollower:
+    """Follows one Job in the calling thread until it has ended; a stop of a detached screen ends the following."""
+
+    def __init__(self, following: Following) -> None:
+        self._following = following
+        self._began = time.monotonic()
+        self._news = PodNews(following.cluster, following.wanted.run)
         self._readers: dict[tuple[str, str], LogReader] = {}
         self._heard = Heard(self._tell_waiting)
         self._has_begun = self._is_asked = False
 
     def follow(self) -> Outcome | None:
-        """Return how the Job ended, None where this process was told to leave it. Raises PlatformError for one that
-        never begins.
+        """Return how the Job ended, None where this process was told to leave it.
+
+        Raises NeverBegins, and ClusterError where the cluster does not say how it ended.
         """
         with self._news:
             try:
@@ -74,7 +131,7 @@ class JobFollower:
         while True:
             for pod in self._news.take().values():
                 self._start_reading(pod)
-            if self.stops.has_come and self._leaves():
+            if self._following.stops.has_come and self._leaves():
                 return None
             newest, now = self._news.newest, time.monotonic()
             ended = ended_container(newest) if newest else None
@@ -99,14 +156,13 @@ class JobFollower:
             if not {"running", "terminated"} & set(state) or container == "runtime":
                 continue
             if (name, container) not in self._readers:
-                paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder)
-                reader = LogReader(self.cluster, name, container, paper)
+                reader = self._following.read_log(name, container)
                 self._finish_others()
                 self._readers[name, container] = reader
                 reader.start()
             if container == MAIN and not self._has_begun:
                 self._has_begun = True
-                self.screen.on_start(os.getpid())
+                self._following.screen.on_start(os.getpid())
 
     def _finish_others(self) -> None:
         """Let what came before print to its end first."""
@@ -117,13 +173,13 @@ class JobFollower:
         self._start_reading(pod)
         self._finish_others()
         lines = [line for reader in self._readers.values() for line in reader.result]
-        job = self.cluster.get("Job", self.wanted.name) or {}
-        return Outcome(ended, job_failure(job), why_gone(pod), _is_stopped(job), result=lines)
+        job = self._get_job() or {}
+        return Outcome(ended, job_failure(job), why_gone(pod), is_stopped(job), result=lines)
 
     def _look_at_job(self, pod: Mapping[str, Any] | None) -> Outcome | None:
         """Return how the Job ended without a word of its container, None while it goes on or is not known."""
         try:
-            job = self.cluster.get("Job", self.wanted.name)
+            job = self._get_job()
         except ClusterError as exc:
             self._heard.say(f"the cluster does not answer, the run goes on: {exc}")
             return None
@@ -131,58 +187,31 @@ class JobFollower:
             return Outcome(is_missing=True, gone=why_gone(pod))
         failure = job_failure(job)
         if failure[0]:
-            return Outcome(failure=failure, gone=why_gone(pod), is_stopped=_is_stopped(job))
+            return Outcome(failure=failure, gone=why_gone(pod), is_stopped=is_stopped(job))
         return None
 
-    def _look_at_waiting(self, pod: Mapping[str, Any] | None, now: float) -> None:
-        waiting = why_waiting(pod, list(self._events(pod)))
-        self._heard.say(waiting.reason)
-        limit = self.wanted.pending_timeout_s
-        if waiting.is_hopeless or (limit and now - self.began > limit):
-            how = "it can never begin" if waiting.is_hopeless else f"it has not begun within {limit:g} s"
-            raise PlatformError(f"{how}: {waiting.reason}")
+    def _get_job(self) -> dict[str, Any] | None:
+        return self._following.cluster.get("Job", self._following.wanted.name)
 
-    def _events(self, pod: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-        """Yield the events of Job and pod; without the right to read them there are none."""
-        names = [self.wanted.name, *([pod["metadata"]["name"]] if pod else [])]
-        for name in names:
-            try:
-                yield from self.cluster.list("Event", fields=f"involvedObject.name={name}")
-            except ClusterError:
-                return
+    def _look_at_waiting(self, pod: Mapping[str, Any] | None, now: float) -> None:
+        names = [self._following.wanted.name, *([str(pod["metadata"]["name"])] if pod else [])]
+        waiting = why_waiting(pod, self._following.events(*names))
+        self._heard.say(waiting.reason)
+        try:
+            self._following.check_waiting(waiting, now - self._began)
+        except ClusterError as exc:
+            self._heard.say(f"the cluster does not answer: {exc}")
 
     def _tell_waiting(self, reason: str) -> None:
-        line = f"nuwrap  waiting: {reason}\n".encode()
-        for target in (*self.screen.err, self.log):
-            os.write(target, line)
+        self._following.tell(f"waiting: {reason}")
         if not self._has_begun:
-            self.screen.on_wait(reason)
+            self._following.screen.on_wait(reason)
 
     def _leaves(self) -> bool:
         """Tell whether a stop ends the following alone; else the run is asked to end, once."""
-        if self.screen.is_detached:
+        if self._following.screen.is_detached:
             return True
         if not self._is_asked:
             self._is_asked = True
-            stop_job(self.cluster, self.wanted)
+            ask_to_end(self._following.cluster, self._following.wanted)
         return False
-
-
-def stop_job(cluster: Cluster, wanted: Wanted) -> None:
-    """Ask a Job to end: its deadline comes at once, so its pod has its grace, and the Job is one that has ended.
-
-    An annotation tells everybody that it was asked for. One that is gone hears nothing.
-    """
-    change = {
-        "metadata": {"annotations": {STOPPED_BY: cluster.where.user or "unknown"}},
-        "spec": {"activeDeadlineSeconds": 1},
-    }
-    try:
-        cluster.patch("Job", wanted.name, change)
-    except ClusterError as exc:
-        if exc.status != 404:
-            raise
-
-
-def _is_stopped(job: Mapping[str, Any]) -> bool:
-    return STOPPED_BY in (job.get("metadata", {}).get("annotations") or {})

@@ -16,7 +16,7 @@ from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes import LAUNCH, RECORD
 from nuwrap.plan.kubernetes.labels import ATTEMPT_LABEL, MANAGED, PROJECT_LABEL, RUN_LABEL, label_value
 from nuwrap.platforms import Found
-from nuwrap.platforms.kubernetes_wanted import Wanted, note_submitted, write_wanted
+from nuwrap.platforms.kubernetes_wanted import Wanted, note_ready, note_submitted, write_wanted
 from nuwrap.platforms.run_folder import LAUNCH as LAUNCH_FILE
 from nuwrap.platforms.run_folder import make_run_folder, write_private
 from nuwrap_runtime.errors import LaunchError
@@ -64,6 +64,7 @@ def take_over(cluster: Cluster, found: Found, base: str, settings: Mapping[str, 
     write_private(os.path.join(folder, LAUNCH_FILE), json.dumps(found.launch, indent=1))
     write_wanted(folder, wanted)
     note_submitted(folder)
+    note_ready(folder)  # it may have been: this machine has not seen its start
     return folder
 
 
@@ -84,12 +85,10 @@ def _read(cluster: Cluster, kind: str, workload: Mapping[str, Any]) -> Found:
         launch, record = (_document(secret, key) for key in (LAUNCH, RECORD))
         parsed = parse_launch(launch)
         function, run = record["function"], record["run"]
-        if (
-            parsed.run != labels[RUN_LABEL]
-            or not isinstance(function["spec"], dict)
-            or not ID.fullmatch(function["id"])
-        ):
+        if parsed.run != labels[RUN_LABEL] or not ID.fullmatch(function["id"]):
             raise PlatformError("its documents are another run's")
+        if parsed.output_path and "://" not in parsed.output_path:
+            raise PlatformError(f"its output_path {parsed.output_path!r} is a path of one machine")
         return Found(
             **made,
             project=parsed.project,
@@ -98,7 +97,6 @@ def _read(cluster: Cluster, kind: str, workload: Mapping[str, Any]) -> Found:
             service_type=_service_type(cluster, kind, name),
             launch=launch,
             function_id=function["id"],
-            function_spec=function["spec"],
             spec=dict(run["spec"]),
         )
     except (PlatformError, LaunchError) as exc:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.command import Mask
 from nuwrap_runtime.result_lines import MARK
 
 RETRY_S: Final = 1.0
@@ -22,12 +22,13 @@ OWN: Final = (b"nuwrap", b"[nuwrap")  # how the host begins its own lines
 @dataclass(frozen=True)
 class Paper:
     """Where a run's log goes: what the function prints to `out`, what the host says to `err`, which the cluster keeps
-    together; and the `folder` that remembers how far it was read, for who follows next.
+    together, `secrets` masked; and the `folder` that remembers how far it was read, for who follows next.
     """
 
     out: Sequence[int]
     err: Sequence[int]
     folder: str
+    secrets: Sequence[str] = field(default=(), repr=False)
 
 
 class LogReader:
@@ -39,6 +40,7 @@ class LogReader:
         self._last, self._count = _read_mark(self._mark)
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
+        self._mask = Mask(paper.secrets)
         self.result: list[bytes] = []
 
     def start(self) -> None:
@@ -85,16 +87,21 @@ class LogReader:
                 if moment == known_until and skipped:
                     skipped -= 1
                     continue
+                if text.startswith(MARK.encode()):  # not remembered: who follows next needs all of them
+                    self.result.append(text)
+                    continue
                 self._count = self._count + 1 if moment == self._last else 1
                 self._last = moment
-                self._tell(text)
-            with open(self._mark, "w", encoding="ascii", errors="replace") as file:
-                file.write(f"{self._last} {self._count}")
+                self._tell(self._mask.feed(text, last=True))
+            self._remember()
+
+    def _remember(self) -> None:
+        making = f"{self._mark}.part"
+        with open(making, "w", encoding="ascii", errors="replace") as file:
+            file.write(f"{self._last} {self._count}")
+        os.replace(making, self._mark)
 
     def _tell(self, text: bytes) -> None:
-        if text.startswith(MARK.encode()):
-            self.result.append(text)
-            return
         is_own = text.startswith(OWN)
         if not is_own and self._container == "fetch":  # its answer, which is for programs
             return
@@ -130,7 +137,6 @@ class Heard:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell, self._last = tell, ""
-        self.since = time.monotonic()
 
     def say(self, text: str) -> None:
         if text and text != self._last:

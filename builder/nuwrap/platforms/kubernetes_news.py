@@ -13,7 +13,7 @@ from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 
 LOOK_S: Final = 0.2
-WATCH_S: Final = 240.0
+WATCH_S: Final = 10 * 365 * 24 * 3600.0  # one watch, so that no change falls between two
 RETRY_S: Final = 1.0
 
 Pod = Mapping[str, Any]

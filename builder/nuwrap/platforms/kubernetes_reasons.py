@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nuwrap.text import escape
+
 MAIN: Final = "main"
 TEXT_CHARACTERS: Final = 2000
 # Reasons of a waiting container that time alone does not mend (kubelet, pkg/kubelet/images/types.go and
@@ -139,4 +141,5 @@ def _join(first: str, second: str) -> str:
 
 
 def _line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()[:TEXT_CHARACTERS]
+    """Return what the cluster says as one line, which commands no terminal."""
+    return escape(re.sub(r"\s+", " ", text).strip()[:TEXT_CHARACTERS])

@@ -27,7 +27,8 @@ def manifests(folder: str, wanted: Wanted) -> list[dict[str, Any]]:
 def submit(cluster: Cluster, placed: Placed, wanted: Wanted, secrets: Mapping[str, str]) -> None:
     """Create the Job or Deployment first, held, so that all else belongs to it and goes with it; then let it begin.
 
-    Nothing of the run stays in the cluster when one object is refused. Raises PlatformError.
+    Nothing of the run stays in the cluster when one object is refused; what a process that was killed has left half
+    done is gone on with. Raises PlatformError.
     """
     objects = [*manifests(placed.folder, wanted), *_secret_objects(wanted, placed.environ, secrets)]
     workload = next(one for one in objects if one["kind"] in HOLDS)
@@ -40,12 +41,12 @@ def submit(cluster: Cluster, placed: Placed, wanted: Wanted, secrets: Mapping[st
         made = cluster.get(workload["kind"], wanted.name) or {}
         if not made:
             raise
-    note_submitted(placed.folder)
     try:
         for one in objects:
             if one is not workload:
                 _create(cluster, own(one, wanted.name, workload["kind"], made["metadata"]["uid"]))
         cluster.patch(workload["kind"], wanted.name, {"spec": {hold: False}})
+        note_submitted(placed.folder)
     except PlatformError:
         with suppress(PlatformError):
             cluster.delete(workload["kind"], wanted.name)

@@ -14,7 +14,8 @@ from nuwrap.errors import PlatformError
 
 FILE_NAME: Final = "kubernetes.json"
 GIVEN: Final = "given"  # folder of the files that come with the run, until it is submitted
-SUBMITTED: Final = "submitted"  # there when the cluster has the run, or had it
+SUBMITTED: Final = "submitted"  # there when the cluster has all of the run, or had it
+READY: Final = "was-ready"  # there when a service has taken requests, or may have
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,20 @@ def is_submitted(folder: str) -> bool:
 
 
 def note_submitted(folder: str) -> None:
-    """Remember that the cluster has the run."""
-    with open(os.path.join(folder, SUBMITTED), "a", encoding="ascii"):
+    """Remember that the cluster has all of the run."""
+    _mark(folder, SUBMITTED)
+
+
+def has_been_ready(folder: str) -> bool:
+    """Tell whether a service has taken requests: what ends a container then is no fault of its start."""
+    return os.path.exists(os.path.join(folder, READY))
+
+
+def note_ready(folder: str) -> None:
+    """Remember that a service takes requests, or that it is not known whether it did."""
+    _mark(folder, READY)
+
+
+def _mark(folder: str, name: str) -> None:
+    with open(os.path.join(folder, name), "a", encoding="ascii"):
         pass

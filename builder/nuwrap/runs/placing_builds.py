@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from nuwrap.builds import preparing
 from nuwrap.errors import UsageError
+from nuwrap.platforms import REMOTE
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import make_run_folder
 from nuwrap.runs import alive
@@ -30,6 +31,8 @@ def place_build(
     """Plan the build and write it down as PENDING; see `order.place`."""
     spec = to_build(function)
     platform = choose_platform(values, home)
+    if not values.platform and platform in REMOTE:  # the setting is for runs; a cluster builds nothing yet
+        platform = HERE[0]
     if platform not in HERE:
         raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join(HERE)}")
     for note in platform_notes(spec, values, "local"):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
-from nuwrap.errors import NuwrapError, StoreError
+from nuwrap.errors import PlatformError, StoreError
 from nuwrap.platforms import Found, Placed, Screen, get_remote
 from nuwrap.runs import alive, collect
-from nuwrap.store import PENDING, RUNNING, FunctionRecord, ProjectRecord, RunRecord, Store
+from nuwrap.store import PENDING, RUNNING, ProjectRecord, RunRecord, Store
 from nuwrap.store.config import read_config
 
 
 def catch_up(store: Store, home: str, record: RunRecord) -> RunRecord:
     """Return the run as its platform says it is now; what one that has ended has left is brought here.
 
-    Where the platform does not answer it is what was known last, and its message says so.
+    Raises NuwrapError where the platform does not answer.
     """
     try:
         held = alive.take(home, record.id)
@@ -24,8 +23,6 @@ def catch_up(store: Store, home: str, record: RunRecord) -> RunRecord:
         return store.get_run(record.id) or record
     try:
         return _catch_up(store, record)
-    except NuwrapError as exc:
-        return replace(record, message=f"as it was known last; {exc}")
     finally:
         alive.release(home, record.id, held)
 
@@ -58,22 +55,23 @@ def take_over_all(
         if found.reason:
             say(f"run {found.run} of {platform} cannot be taken over: {found.reason}")
             continue
-        folder = remote.take_over(found, base, settings)
+        try:
+            folder = remote.take_over(found, base, settings)
+        except PlatformError as exc:
+            say(f"run {found.run} of {platform} cannot be taken over: {exc}")
+            continue
         _write_down(store, found, platform, folder)
         taken += 1
     return taken
 
 
 def _write_down(store: Store, found: Found, platform: str, folder: str) -> None:
+    """Write the run down. Its version of the function is not: by name it would be the latest, and a colleague's code
+    would run here under one's own function's name.
+    """
     store.add_project(ProjectRecord(found.project))
-    function = store.get_function(found.project, found.function, found.function_id)
-    if function is None:
-        function = store.add_function(
-            FunctionRecord(found.function_id, found.project, found.function, dict(found.function_spec))
-        )
-    task = store.ensure_task(function, found.action, {})
     record = RunRecord(
-        found.run, found.project, found.function, function.id, task.id, found.action, platform, dict(found.spec),
+        found.run, found.project, found.function, found.function_id, "", found.action, platform, dict(found.spec),
         folder, state=PENDING, attempt=found.attempt, created=found.created.replace("Z", ".000+00:00"),
     )  # fmt: skip
     store.add_run(record)

@@ -17,7 +17,7 @@ from nuwrap import errors
 from nuwrap.builds import attending
 from nuwrap.command import Command, hide_environment, start_detached
 from nuwrap.errors import NotFound, NuwrapError
-from nuwrap.platforms import REMOTE, Screen, get_platform
+from nuwrap.platforms import REMOTE, GoesOn, Screen, get_platform
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
@@ -85,11 +85,16 @@ def _launch(home: str, record: RunRecord, here: PlacedHere, held: int) -> int:
 
 
 def attend(store: Store, home: str, placed: Placed, screen: Screen) -> tuple[int, RunRecord]:
-    """Run the run in this process, printing to the screen; return its exit code and its record. It has ended then."""
+    """Run the run in this process, printing to the screen; return its exit code and its record. It has ended then.
+
+    Raises GoesOn for a remote one that has not: it is left as it is.
+    """
     alive.add_process(placed.held, "supervisor", os.getpid())
     try:
         code = _attend(store, placed.record, placed.here, placed.held, placed.secrets, screen) or 0
         return code, _finish(store, placed.record, code)
+    except GoesOn:
+        raise
     except NuwrapError as exc:
         _end(store, placed.record, ERROR, f"{exc.phase}: {exc}")
         raise
@@ -122,6 +127,8 @@ def _supervise(store: Store, home: str, record: RunRecord, held: int) -> int:
     try:
         secrets = _read_secrets(home, record)
         code = _attend(store, record, here, held, secrets, Screen(is_detached=True))
+    except GoesOn as exc:
+        return exc.exit_code
     except NuwrapError as exc:
         _end(store, record, ERROR, f"{exc.phase}: {exc}")
         return exc.exit_code

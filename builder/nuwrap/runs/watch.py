@@ -13,9 +13,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from nuwrap.errors import PlatformError
+from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.platforms import REMOTE, get_remote
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect, remote, supervisor
@@ -43,16 +44,29 @@ def refresh(store: Store, home: str, record: RunRecord, *, lost_code: int | None
     if now.state in ENDED:
         return now
     if now.platform in REMOTE:
-        return remote.catch_up(store, home, now)
+        try:
+            return remote.catch_up(store, home, now)
+        except NuwrapError as exc:
+            return replace(now, message=f"as it was known last; {exc}")
     ended = collect.finish(store, now, lost_code)
     alive.clear(home, record.id)
     return ended
 
 
 def refresh_all(store: Store, home: str, project: str = "") -> None:
-    """Bring all runs of the history that have not ended, or those of a project, to what they are now."""
+    """Bring all runs of the history that have not ended, or those of a project, to what they are now.
+
+    A platform that does not answer is asked once.
+    """
+    silent: set[str] = set()
     for record in store.list_runs(project, states=(CREATED, PENDING, RUNNING)):
-        refresh(store, home, record)
+        if record.platform not in REMOTE:
+            refresh(store, home, record)
+        elif record.platform not in silent and not alive.is_held(home, record.id):
+            try:
+                remote.catch_up(store, home, record)
+            except NuwrapError:
+                silent.add(record.platform)
 
 
 def wait(store: Store, home: str, record: RunRecord, *, timeout_s: float | None) -> RunRecord:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 PREFIX: Final = "nuwrap.dev/"
 RUN_LABEL, PROJECT_LABEL, FUNCTION_LABEL = f"{PREFIX}run", f"{PREFIX}project", f"{PREFIX}function"
@@ -74,13 +74,3 @@ def exact_names(project: str, function: str) -> dict[str, str]:
 def workload_name(run: str, attempt: int) -> str:
     """Return the name of a run's Job, Deployment and Service: `nuwrap-<run>`, `nuwrap-<run>-2` for attempt 2."""
     return object_name(f"nuwrap-{run}" + (f"-{attempt}" if attempt > 1 else ""))
-
-
-def named(found: Mapping[str, Any], name: str) -> str:
-    """Return a label or annotation of an object, "" without one."""
-    about = found.get("metadata", {})
-    for group in ("labels", "annotations"):
-        value = (about.get(group) or {}).get(name)
-        if value is not None:
-            return str(value)
-    return ""

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 from nuwrap.cluster.connecting import Where, find_cluster
@@ -174,7 +175,8 @@ class Cluster:
                     _note(known, change["type"], one)
                     yield change["type"], one
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise ClusterError(f"cannot {what}: {self.where.server} does not tell changes as an API server") from exc
+            text = f"{self.where.server} does not tell changes as an API server"
+            raise ClusterError(f"cannot {what}: {text}", status=HTTPStatus.OK) from exc
 
     @contextmanager
     def log(

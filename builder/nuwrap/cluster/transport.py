@@ -121,9 +121,10 @@ class Transport:
         try:
             found = json.loads(data) if data else {}
         except (ValueError, RecursionError) as exc:
-            raise ClusterError(f"cannot {what}: {self.where.server} does not answer as an API server: {exc}") from exc
+            text = f"{self.where.server} does not answer as an API server: {exc}"
+            raise ClusterError(f"cannot {what}: {text}", status=status) from exc
         if not isinstance(found, dict):
-            raise ClusterError(f"cannot {what}: {self.where.server} does not answer as an API server")
+            raise ClusterError(f"cannot {what}: {self.where.server} does not answer as an API server", status=status)
         return found
 
     def _unreachable(self, what: str, exc: BaseException) -> ClusterError:

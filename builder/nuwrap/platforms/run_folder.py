@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from nuwrap.errors import PlatformError
 from nuwrap_runtime.launch import VARIABLES, Launch
@@ -59,18 +60,16 @@ def open_log(folder: str) -> Iterator[int]:
 
 
 def write_private(path: str, text: str) -> None:
-    """Write a new file for this user alone; none is left when that fails. Raises PlatformError."""
-    target = _create(path)
+    """Make or replace a file for this user alone: who waits for it reads it whole, and none is left when that fails.
+
+    Raises PlatformError.
+    """
+    unfinished = f"{path}.{secrets.token_hex(4)}"
     try:
-        with os.fdopen(target, "wb") as stream_:
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream_:
             stream_.write(text.encode("utf-8", "surrogateescape"))
+        os.replace(unfinished, path)
     except OSError as exc:
-        os.unlink(path)
+        with suppress(OSError):
+            os.unlink(unfinished)
         raise PlatformError(f"cannot write {path!r}: {exc.strerror}") from exc
-
-
-def _create(path: str) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as exc:
-        raise PlatformError(f"cannot make {path!r}: {exc.strerror}") from exc

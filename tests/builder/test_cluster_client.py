@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import threading
@@ -321,7 +322,7 @@ def test_the_real_cluster_forwards_connections_and_runs_programs(
         assert len(answers) == 8
         assert len(set(answers)) == 1
     code, printed, said = cluster.exec(
-        "web", ["sh", "-c", "cat; echo no >&2; exit 3"], stdin=b"given\n" * 5000, namespace=namespace
+        "web", ["sh", "-c", "cat; echo no >&2; exit 3"], stdin=io.BytesIO(b"given\n" * 5000), namespace=namespace
     )
     assert (code, printed, said) == (3, b"given\n" * 5000, b"no\n")
     with cluster.log("web", namespace=namespace) as pieces:

@@ -22,9 +22,9 @@ from orders import build, make_order, stoppable_argv
 from registries import PASSWORD, encode, start_registry, write_docker_config
 
 from nuwrap.engines import Order, kaniko
-from nuwrap.engines.kaniko_docker import LABEL, needs_host_network
+from nuwrap.engines.kaniko_docker import LABEL
 from nuwrap.engines.kaniko_inside import find_executor, is_contained, why_not_here
-from nuwrap.engines.kaniko_room import Room, list_files, list_hidden, read_credentials, registries
+from nuwrap.engines.kaniko_room import Room, has_loopback, list_files, list_hidden, read_credentials, registries
 from nuwrap.errors import BuildError, UsageError
 from nuwrap.plan.dockerfile import quote_value
 from nuwrap.registry.images import read_image
@@ -153,7 +153,7 @@ def test_all_registries_in_play_are_known(tmp_path: Path) -> None:
     ],
 )
 def test_a_registry_of_the_machine_itself_needs_its_network(tmp_path: Path, name: str, expected: bool) -> None:
-    assert needs_host_network(order(tmp_path, destinations=[f"{name}/x:1"])) is expected
+    assert has_loopback(order(tmp_path, destinations=[f"{name}/x:1"])) is expected
 
 
 def test_the_container_gets_the_credentials_that_a_helper_has(tmp_path: Path) -> None:

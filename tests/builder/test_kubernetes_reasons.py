@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nuwrap.platforms.kubernetes_reasons import (
+from nuwrap.cluster.reasons import (
     ended_container,
     is_main_running,
     is_ready,

@@ -47,6 +47,14 @@ def choose_pod_images(
     return PodImages(pinned, _pin(fetcher, _find(fetcher, settings, environ, say)), is_foreign=True)
 
 
+def pin_image(reference: str, settings: BuildSettings, environ: Mapping[str, str], say: Callable[[str], None]) -> str:
+    """Return the image by its digest, as it is named where this machine cannot ask its registry.
+
+    Raises PlatformError for one that is not there.
+    """
+    return _pin(reference, _find(reference, settings, environ, say))
+
+
 def _find(
     reference: str, settings: BuildSettings, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> ImageFacts | None:

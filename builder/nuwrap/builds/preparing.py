@@ -108,11 +108,16 @@ def place(asked: Asked, folder: str) -> Prepared:
     if built:
         write_reused(folder, document, built)
     else:
-        for name in (prepared.plan.reference, *document.destinations) if prepared.push else ():
+        for name in (prepared.plan.reference, *document.destinations) if _can_ask(prepared) else ():
             check_push(name, prepared.settings.access, asked.environ)
         _write_context(asked, prepared, folder)
     shutil.rmtree(os.path.join(folder, FOLDER), ignore_errors=True)
     return prepared
+
+
+def _can_ask(prepared: Prepared) -> bool:
+    """Tell whether the push can be tried from here: by a cluster's own log-ins only the cluster can."""
+    return prepared.push and not prepared.settings.cluster.get("push_secret")
 
 
 def _write_context(asked: Asked, prepared: Prepared, folder: str) -> None:

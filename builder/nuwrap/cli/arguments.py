@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,11 @@ VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 SHORTEST_MASKED = 3  # characters; see nuwrap.command.Mask
 LACK_OF_MEMORY = " (most often by the system, for a lack of memory)"
 READ_BYTES = 1024 * 1024  # of a Python file that was given for a YAML file
+# Of a run's fields, those that options give, be they typed or not.
+_OWN_OPTIONS = (
+    "action", "platform", "inputs", "parameters", "init_parameters", "envs", "secrets", "timeout_s", "python",
+    "refresh", "refresh_code", "output_path", "local_execution", "instructions",
+)  # fmt: skip
 RESERVED = ("PROJECT_NAME", "RUN_ID")  # the host sets them
 
 
@@ -58,6 +63,7 @@ class Options:
     output_path: str = ""
     platform: str = ""
     refresh_code: bool = False
+    sets: Sequence[str] = ()
 
 
 def open_function(options: Options) -> FunctionFile:
@@ -125,7 +131,9 @@ def place_run(file: FunctionFile, action: str, options: Options, **more: Any) ->
     """
     ctx = context.current()
     secrets = read_secrets(options.secrets, os.environ, file.function.project, ctx.home)
-    values = make_run_values(action, {**run_fields(options), **more}, origin=f"the run of {file.function.name!r}")
+    given = {**run_fields(options), **more}
+    fields = {**given, **task_fields(options, taken=given)}
+    values = make_run_values(action, fields, origin=f"the run of {file.function.name!r}")
     ctx.store.add_project(ProjectRecord(file.function.project))
     folder = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else ""
     function = order.record_function(ctx.store, file.function, folder)
@@ -179,6 +187,15 @@ def run_fields(options: Options) -> dict[str, Any]:
         "refresh_code": options.refresh_code,
     }
     return {name: value for name, value in given.items() if value}
+
+
+def task_fields(options: Options, *, taken: Collection[str]) -> dict[str, Any]:
+    """Return the fields of a task that `--set` gives. Raises UsageError, also for one that has an option of its own."""
+    found = parse_parameters(options.sets, flag="--set")
+    own = sorted({*taken, *_OWN_OPTIONS} & set(found))
+    if own:
+        raise UsageError(f"--set {own[0]!r} has an option of its own; give it by that one, see --help")
+    return found
 
 
 def goes_to_cluster(platform: str) -> bool:

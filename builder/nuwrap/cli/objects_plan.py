@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 
-from nuwrap.cli.arguments import Options, open_function, run_fields, say
+from nuwrap.cli.arguments import Options, open_function, run_fields, say, task_fields
 from nuwrap.runs.order import plan_objects, stored
 from nuwrap.sdk import context
 from nuwrap.spec.document import dump_document
@@ -20,7 +20,7 @@ def show_objects_plan(options: Options, action: str) -> int:
     """Print the objects as YAML documents, with `--json` as a list. Values of Secrets are told by their size alone."""
     file = open_function(options)
     function = file.function
-    fields = {**run_fields(options), "platform": options.platform}
+    fields = {**run_fields(options), **task_fields(options, taken=()), "platform": options.platform}
     values = make_run_values(action, fields, origin=f"the run of {function.name!r}")
     is_here = function.code_src and not has_scheme(function.code_src)
     folder = str(file.folder) if is_here else os.getcwd()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nuwrap.cli.arguments import Options, open_function
+from nuwrap.cli.arguments import Options, open_function, task_fields
 from nuwrap.cli.host import ask_about
 from nuwrap.cli.looking import choose_python, plan_launch_here
 from nuwrap.cli.show import cut, show_rows
@@ -98,6 +98,7 @@ def _values(file: FunctionFile, options: PlanOptions) -> RunValues:
         "refresh": options.refresh,
     }
     given = {name: value for name, value in given.items() if value}
+    given.update(task_fields(options, taken=given))
     return make_run_values(options.action, given, origin=f"the run of {file.function.name!r}")
 
 

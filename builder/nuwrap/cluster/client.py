@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from nuwrap.cluster.connecting import Where, find_cluster
 from nuwrap.cluster.errors import ClusterError
@@ -209,7 +209,7 @@ class Cluster:
         return forward(self._configuration, self._transport, namespace or self.namespace, pick, port)
 
     def exec(
-        self, pod: str, argv: Sequence[str], *, container: str = "", stdin: bytes | None = None, namespace: str = ""
+        self, pod: str, argv: Sequence[str], *, container: str = "", stdin: IO[bytes] | None = None, namespace: str = ""
     ) -> tuple[int, bytes, bytes]:
         """Run a program in a container and return its exit code, what it printed and what it said."""
         from nuwrap.cluster.executing import execute

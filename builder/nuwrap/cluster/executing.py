@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from nuwrap.cluster.errors import ClusterError
 from nuwrap.cluster.sockets import Channel, open_socket
@@ -27,7 +27,7 @@ def execute(
     argv: Sequence[str],
     *,
     container: str,
-    stdin: bytes | None,
+    stdin: IO[bytes] | None,
 ) -> tuple[int, bytes, bytes]:
     """Run the program; see `Cluster.exec`. Raises ClusterError."""
     query = [("command", one) for one in argv] + [("stdout", "true"), ("stderr", "true")]
@@ -50,10 +50,10 @@ def execute(
     return _exit_code(bytes(said[STATUS]), argv[0]), bytes(said[STDOUT]), bytes(said[STDERR])
 
 
-def _give(channel: Channel, stdin: bytes) -> None:
+def _give(channel: Channel, stdin: IO[bytes]) -> None:
     with suppress(OSError):  # the program has ended without reading all
-        for at in range(0, len(stdin), BLOCK_BYTES):
-            channel.send(bytes([STDIN]) + stdin[at : at + BLOCK_BYTES])
+        while block := stdin.read(BLOCK_BYTES):
+            channel.send(bytes([STDIN]) + block)
         channel.send(bytes([CLOSE, STDIN]))
 
 

@@ -1,4 +1,5 @@
-"""kaniko, driven as a program of its own: in this container where that may be thrown away, else in one of Docker's.
+"""kaniko, driven as a program of its own: as a Job of a cluster, in this container where that may be thrown away, else
+in one of Docker's.
 
 Facts of the executor: osscontainertools/kaniko v1.28.3; Google's 1.24 and chainguard's builds are taken too.
 """
@@ -15,6 +16,7 @@ from nuwrap import docker
 from nuwrap.command import Completed, take_stops
 from nuwrap.engines import Availability, Order
 from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE, Executor, build_arguments, build_environment, read_help
+from nuwrap.engines.kaniko_cluster import InCluster, ask_cluster
 from nuwrap.engines.kaniko_docker import InDocker
 from nuwrap.engines.kaniko_failures import find_failure
 from nuwrap.engines.kaniko_flags import check_flags
@@ -25,6 +27,8 @@ from nuwrap.engines.kaniko_place import Place, Watch
 from nuwrap.engines.kaniko_room import RoomFile, list_files, list_hidden, read_credentials
 from nuwrap.engines.secret_scan import find_secrets
 from nuwrap.errors import BuildError, PlatformError, UsageError
+from nuwrap.plan.kubernetes.build_job import BuildPlace
+from nuwrap.registry.credentials import Credentials
 from nuwrap.spec.build import BuildSettings, Built, Event, ImageFacts
 
 QUESTIONS: Final = ("--help", "version")
@@ -33,11 +37,13 @@ HAS_SECRETS: Final = True  # the maintained fork; another executor is told from 
 
 
 def look(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> Availability:
-    """Tell whether a build could begin: in this container, else by Docker."""
+    """Tell whether a build could begin: in the cluster where one is meant, else in this container, else by Docker."""
     try:
         check_flags(settings.kaniko_flags)
     except UsageError as exc:
         return Availability(is_usable=False, reason=str(exc))
+    if settings.cluster:
+        return _look_at_cluster(settings, environ, push=push)
     why = why_not_here(environ)
     if not why:
         return _look_inside(environ, push=push)
@@ -54,14 +60,13 @@ def look(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> 
 
 
 def build(order: Order, *, report: Callable[[Event], None]) -> Built:
-    """Build the image, in this container where that may be, else in one of Docker's; see Engine."""
+    """Build the image in the place that `look` has found; see Engine."""
     check_flags(order.settings.kaniko_flags)
     _refuse_secrets(order)
     with take_stops() as stops:
         watch = Watch(stops, order.timeout_s)
-        credentials = read_credentials(order)
-        make = InDocker if why_not_here(order.environ) else Inside
-        place: Place = make(order, watch, list_hidden(order, credentials))
+        credentials = _credentials(order)
+        place = _make_place(order, watch, list_hidden(order, credentials), report)
         try:
             return _build(order, place, list(list_files(order, place.room, credentials)), watch, report)
         finally:
@@ -71,6 +76,13 @@ def build(order: Order, *, report: Callable[[Event], None]) -> Built:
 def scan(order: Order, built: Built) -> list[str]:
     """List where configuration and history of the image have a secret's value; see Engine. Raises RegistryError."""
     return find_secrets(read_built(order, built), order.secrets) if order.secrets else []
+
+
+def _credentials(order: Order) -> dict[str, Credentials]:
+    """Return the log-ins that go to the executor: a cluster gets those of this machine when it may have them."""
+    if order.settings.cluster and not BuildPlace.from_document(order.settings.cluster).sends:
+        return {}
+    return read_credentials(order)
 
 
 def _refuse_secrets(order: Order) -> None:
@@ -83,6 +95,26 @@ def _refuse_secrets(order: Order) -> None:
             f"{'; '.join(found)}; read the secret from /run/secrets/NAME in the instruction that needs it",
             "check",
         )
+
+
+def _make_place(order: Order, watch: Watch, hidden: Sequence[str], report: Callable[[Event], None]) -> Place:
+    if order.settings.cluster:
+        return InCluster(order, watch, hidden, report)
+    return (InDocker if why_not_here(order.environ) else Inside)(order, watch, hidden)
+
+
+def _look_at_cluster(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> Availability:
+    place = BuildPlace.from_document(settings.cluster)
+    if not push:
+        return Availability(
+            is_usable=False, reason="a cluster keeps no image: push it, or build on this machine by platform local"
+        )
+    try:
+        version = ask_cluster(place, environ)
+    except (PlatformError, BuildError) as exc:
+        return Availability(is_usable=False, reason=str(exc))
+    where = f"{place.pod.image}, as a Job in namespace {place.namespace!r} of Kubernetes {version}"
+    return Availability(is_usable=True, reason=where, version=version)
 
 
 def _look_inside(environ: Mapping[str, str], *, push: bool) -> Availability:

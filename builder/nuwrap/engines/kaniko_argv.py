@@ -34,6 +34,8 @@ _PASSED: Final = re.compile(
     r"FF_KANIKO_\w+|KANIKO_TELEMETRY_\w+|KANIKO_REGISTRY_(?:MAP|MIRROR)|OTEL_\w+|AWS_\w+|AZURE_\w+|"
     r"GOOGLE_(?:CLOUD_)?PROJECT|CI_JOB_TOKEN|CI_REGISTRY\w*|GODEBUG|SOURCE_DATE_EPOCH|(?i:https?_proxy|no_proxy)"
 )
+# Elsewhere, where everybody who may look at a pod reads it, what is neither a log-in nor of this machine.
+_PASSED_ON: Final = re.compile(r"FF_KANIKO_\w+|KANIKO_REGISTRY_(?:MAP|MIRROR)|GODEBUG|SOURCE_DATE_EPOCH")
 _EXECUTORS: Final = re.compile(r"(?:FF_)?KANIKO_\w+|PATH|HOME|USER|DOCKER_\w+|SSL_CERT_\w+|LD_\w+|GODEBUG|container")
 _LEFT_OUT: Final = frozenset({"push-retry", "image-fs-extract-retry", "image-download-retry"})  # harmlessly
 
@@ -87,7 +89,8 @@ def build_arguments(order: Order, room: Room, executor: Executor, *, archive: bo
 
 def build_environment(order: Order, room: Room) -> dict[str, str]:
     """Return what the executor gets beside the environment of its image: build arguments by name among it."""
-    passed = {name: value for name, value in order.environ.items() if _PASSED.fullmatch(name)}
+    wanted = _PASSED_ON if order.settings.cluster else _PASSED
+    passed = {name: value for name, value in order.environ.items() if wanted.fullmatch(name)}
     ours = {"DOCKER_CONFIG": room.docker, "KANIKO_CLEANUP": "false"}  # images based on Alpine would remove the results
     return {**PROFILE, **passed, **order.plan.build_args, **ours}
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import secrets
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from nuwrap import docker
 from nuwrap.command import Command, Completed, stream
@@ -21,21 +20,12 @@ from nuwrap.engines import Order
 from nuwrap.engines.docker_client import base_environ
 from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE
 from nuwrap.engines.kaniko_place import Ended, Watch
-from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, registries
+from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, has_loopback, pack
 from nuwrap.errors import BuildError, PlatformError
 
 LABEL = "dev.nuwrap.builds"  # whose value is the image: a container that a lost machine has left can be told by it
 MOVE_SECONDS = 600  # for a question, an image or a context to get through to a daemon far away
-_LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 _INLINE = ("DOCKER_CONFIG",)  # the docker client reads it too, for itself
-
-
-def needs_host_network(order: Order) -> bool:
-    """Tell whether a registry in play is at an address of the machine itself, which a container's own network has not.
-
-    As with `docker push`, it is the daemon's machine that is meant.
-    """
-    return any(_LOOPBACK.fullmatch(name) for name in registries(order))
 
 
 class InDocker:
@@ -66,7 +56,7 @@ class InDocker:
         """Make the container, fill it, and attach to it until it ends."""
         environ = {**self._environ, **{name: environment[name] for name in environment if name not in _INLINE}}
         made = ["create", "--name", self._container, "--label", f"{LABEL}={self._order.destinations[0]}"]
-        made += ["--network", "host"] if needs_host_network(self._order) else []
+        made += ["--network", "host"] if has_loopback(self._order) else []
         for name in environment:
             made += ["--env", f"{name}={environment[name]}" if name in _INLINE else name]
         self._do([*made, self.image, *argv], "the container for kaniko cannot be made", environ=environ)
@@ -105,7 +95,7 @@ class InDocker:
 
     def _copy_in(self) -> None:
         with tempfile.TemporaryFile() as packed:
-            _pack(packed, self._files)
+            pack(packed, self._files)
             packed.seek(0)
             self._do(
                 ["cp", "-", f"{self._container}:/"], "the context cannot be copied to Docker", stdin=packed.fileno()
@@ -164,22 +154,3 @@ def _say_image(image: str) -> str:
         f"kaniko's image {image!r} cannot be pulled; push it to a registry that this machine reaches and set "
         "build.kaniko_image"
     )
-
-
-def _pack(target: IO[bytes], files: Sequence[RoomFile]) -> None:
-    """Write the files as a tar archive from the root on; all is root's, as it would be in a container."""
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for one in files:
-            name = one.place.removeprefix("/")
-            if one.copied_from:
-                archive.add(one.copied_from, name, filter=_as_root)
-                continue
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(one.content), 0o600 if one.is_private else 0o644
-            archive.addfile(info, io.BytesIO(one.content))
-
-
-def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    return info

@@ -6,12 +6,14 @@ It lies below `/kaniko`, which kaniko leaves out of every snapshot; anything els
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import IO, Final
 
 from nuwrap.engines import Order
 from nuwrap.errors import BuildError
@@ -20,6 +22,7 @@ from nuwrap.spec.build import RegistryAccess
 from nuwrap.spec.reference import HUB, parse_reference
 
 KANIKO: Final = "/kaniko"
+_LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 _FROM: Final = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|^COPY\s.*--from=(\S+)", re.MULTILINE)
 
 
@@ -150,6 +153,11 @@ def registries(order: Order) -> dict[str, str]:
     return found
 
 
+def has_loopback(order: Order) -> bool:
+    """Tell whether a registry in play is at an address of the machine itself, which no container network has."""
+    return any(_LOOPBACK.fullmatch(name) for name in registries(order))
+
+
 def substitutes(access: RegistryAccess) -> list[str]:
     """Return what is asked instead of other registries; each may have a scheme and a folder."""
     return [*access.mirrors, *(name for names in access.map.values() for name in names)]
@@ -175,3 +183,22 @@ def _read(path: str, what: str) -> bytes:
             return stream.read()
     except OSError as exc:
         raise BuildError(f"{what} {path!r} cannot be read: {exc.strerror}") from exc
+
+
+def pack(target: IO[bytes], files: Sequence[RoomFile]) -> None:
+    """Write the files as a tar archive from the root on; all is root's, as it would be in a container."""
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for one in files:
+            name = one.place.removeprefix("/")
+            if one.copied_from:
+                archive.add(one.copied_from, name, filter=_as_root)
+                continue
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(one.content), 0o600 if one.is_private else 0o644
+            archive.addfile(info, io.BytesIO(one.content))
+
+
+def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    return info

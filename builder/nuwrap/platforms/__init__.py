@@ -197,6 +197,11 @@ PLATFORMS: Final[Mapping[str, str]] = {
 REMOTE: Final = frozenset({"kubernetes"})
 
 
+def goes_on_there(platform: str, action: str) -> bool:
+    """Tell whether a run lives without a process of ours: a build has one wherever it is done."""
+    return platform in REMOTE and action != "build"
+
+
 def get_platform(name: str) -> Platform:
     """Return the platform of that name. Raises UsageError for one that is in no row."""
     if name not in PLATFORMS:

@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nuwrap.cluster.admission import check_admission
 from nuwrap.cluster.client import ClusterError
+from nuwrap.cluster.reasons import ended_container, is_main_running, job_failure, why_waiting
 from nuwrap.command import take_stops
 from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes import hide_secrets, plan_run
@@ -22,8 +24,7 @@ from nuwrap.platforms.kubernetes_end import write_end
 from nuwrap.platforms.kubernetes_follow import Following, JobFollower, NeverBegins
 from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.platforms.kubernetes_found import take_over as take_run_over
-from nuwrap.platforms.kubernetes_place import check_admission, plan_wanted
-from nuwrap.platforms.kubernetes_reasons import ended_container, is_main_running, job_failure, why_waiting
+from nuwrap.platforms.kubernetes_place import plan_wanted
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped, note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import manifests, submit
 from nuwrap.platforms.kubernetes_wanted import (

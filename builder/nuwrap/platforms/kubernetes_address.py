@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.cluster.pod_news import PodNews
+from nuwrap.cluster.reasons import is_main_running, is_ready
 from nuwrap.errors import PlatformError
-from nuwrap.platforms.kubernetes_news import PodNews
-from nuwrap.platforms.kubernetes_reasons import is_main_running, is_ready
 from nuwrap.platforms.kubernetes_wanted import Wanted
 
 CONNECT_S: Final = 1.0

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from nuwrap.cluster.reasons import HINTS, MAIN, Ended
 from nuwrap.platforms.kubernetes_follow import Outcome
-from nuwrap.platforms.kubernetes_reasons import HINTS, MAIN, Ended
 from nuwrap.platforms.left import PHASES, localize, replace_result, write_failure
 from nuwrap.platforms.run_folder import RESULT
 from nuwrap_runtime.launch import Launch

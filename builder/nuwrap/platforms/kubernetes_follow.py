@@ -10,13 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
-from nuwrap.command import Stops
-from nuwrap.errors import PlatformError
-from nuwrap.plan.kubernetes.labels import RUN_LABEL
-from nuwrap.platforms import Screen
-from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
-from nuwrap.platforms.kubernetes_news import PodNews
-from nuwrap.platforms.kubernetes_reasons import (
+from nuwrap.cluster.pod_news import PodNews
+from nuwrap.cluster.reasons import (
     MAIN,
     Ended,
     Waiting,
@@ -26,6 +21,11 @@ from nuwrap.platforms.kubernetes_reasons import (
     why_gone,
     why_waiting,
 )
+from nuwrap.command import Stops
+from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes.labels import RUN_LABEL
+from nuwrap.platforms import Screen
+from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted
 
@@ -109,7 +109,7 @@ class JobFollower:
     def __init__(self, following: Following) -> None:
         self._following = following
         self._began = time.monotonic()
-        self._news = PodNews(following.cluster, following.wanted.run)
+        self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[tuple[str, str], LogReader] = {}
         self._heard = Heard(self._tell_waiting)
         self._has_begun = self._is_asked = False

@@ -14,7 +14,7 @@ from typing import Any, Final
 from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes import LAUNCH, RECORD
-from nuwrap.plan.kubernetes.labels import ATTEMPT_LABEL, MANAGED, PROJECT_LABEL, RUN_LABEL, label_value
+from nuwrap.plan.kubernetes.labels import ACTION_LABEL, ATTEMPT_LABEL, MANAGED, PROJECT_LABEL, RUN_LABEL, label_value
 from nuwrap.platforms import Found
 from nuwrap.platforms.kubernetes_wanted import Wanted, note_ready, note_submitted, write_wanted
 from nuwrap.platforms.run_folder import LAUNCH as LAUNCH_FILE
@@ -34,7 +34,8 @@ def find_runs(cluster: Cluster, project: str, known: frozenset[str]) -> list[Fou
     for kind in KINDS:
         for one in cluster.list(kind, labels=labels):
             run = str(one["metadata"]["labels"].get(RUN_LABEL, ""))
-            if ID.fullmatch(run) and run not in known:
+            is_build = one["metadata"]["labels"].get(ACTION_LABEL) == "build"  # which is its builder's alone
+            if ID.fullmatch(run) and run not in known and not is_build:
                 found.append(_read(cluster, kind, one))
     return found
 

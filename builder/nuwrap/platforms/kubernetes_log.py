@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.cluster.client import Cluster
+from nuwrap.cluster.log_lines import LogLines
 from nuwrap.command import Mask
 from nuwrap_runtime.result_lines import MARK
 
-RETRY_S: Final = 1.0
-LINE_BYTES: Final = 1024 * 1024
 READ: Final = "log-read"  # folder of the run's
 OWN: Final = (b"nuwrap", b"[nuwrap")  # how the host begins its own lines
 
@@ -35,11 +34,11 @@ class LogReader:
     """Reads the log of one container in a thread of its own. `result` has the lines that tell the host's result."""
 
     def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper) -> None:
-        self._cluster, self._pod, self._container, self._paper = cluster, pod, container, paper
+        self._container, self._paper = container, paper
         self._mark = os.path.join(paper.folder, READ, f"{pod}.{container}")
-        self._last, self._count = _read_mark(self._mark)
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        last, count = _read_mark(self._mark)
+        self._lines = LogLines(cluster, pod, container, last=last, count=count, is_counted=_is_printed)
+        self._thread = threading.Thread(target=self._lines.read, args=(self._take,), daemon=True)
         self._mask = Mask(paper.secrets)
         self.result: list[bytes] = []
 
@@ -51,54 +50,24 @@ class LogReader:
     def finish(self, timeout_s: float) -> None:
         """Wait for the end of the log, which comes when the container has ended."""
         self._thread.join(timeout_s)
-        self._is_over.set()
+        self._lines.stop()
 
     def stop(self) -> None:
         """Read no further."""
-        self._is_over.set()
+        self._lines.stop()
 
-    def _read(self) -> None:
-        while not self._is_over.is_set():
-            try:
-                with self._cluster.log(
-                    self._pod, container=self._container, follow=True, since=self._last, timestamps=True
-                ) as pieces:
-                    self._pass_on(pieces)
-            except ClusterError as exc:
-                if exc.status == 404:
-                    return
-                self._is_over.wait(RETRY_S)
-            except OSError:
-                self._is_over.wait(RETRY_S)
-            else:
-                return
-
-    def _pass_on(self, pieces: Iterator[bytes]) -> None:
-        """Pass lines on that were not before: those of the last moment are counted, as it may have had several."""
-        known_until, skipped = self._last, self._count
-        for lines in _lines(pieces):
-            if self._is_over.is_set():
-                return
-            for line in lines:
-                at, _, text = line.partition(b" ")
-                moment = at.decode("ascii", "replace")
-                if moment < known_until:
-                    continue
-                if moment == known_until and skipped:
-                    skipped -= 1
-                    continue
-                if text.startswith(MARK.encode()):  # not remembered: who follows next needs all of them
-                    self.result.append(text)
-                    continue
-                self._count = self._count + 1 if moment == self._last else 1
-                self._last = moment
+    def _take(self, lines: Sequence[bytes]) -> None:
+        for text in lines:
+            if _is_printed(text):
                 self._tell(self._mask.feed(text, last=True))
-            self._remember()
+            else:
+                self.result.append(text)
+        self._remember()
 
     def _remember(self) -> None:
         making = f"{self._mark}.part"
         with open(making, "w", encoding="ascii", errors="replace") as file:
-            file.write(f"{self._last} {self._count}")
+            file.write(f"{self._lines.last} {self._lines.count}")
         os.replace(making, self._mark)
 
     def _tell(self, text: bytes) -> None:
@@ -120,16 +89,9 @@ def _read_mark(path: str) -> tuple[str, int]:
         return "", 0
 
 
-def _lines(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield whole lines without their end, as they come; one without end is cut."""
-    kept = b""
-    for piece in pieces:
-        *whole, kept = (kept + piece).split(b"\n")
-        if len(kept) > LINE_BYTES:
-            whole, kept = [*whole, kept], b""
-        yield whole
-    if kept:
-        yield [kept]
+def _is_printed(text: bytes) -> bool:
+    """Tell a line from those by which the host tells its result, of which who follows next needs all."""
+    return not text.startswith(MARK.encode())
 
 
 class Heard:

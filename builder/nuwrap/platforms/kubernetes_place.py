@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.cluster.admission import WORKLOADS
+from nuwrap.cluster.client import Cluster
 from nuwrap.errors import NotFound
 from nuwrap.plan.kubernetes import plan_run
 from nuwrap.plan.kubernetes.labels import label_value
@@ -20,7 +21,6 @@ from nuwrap.spec.build import GROUP, USER
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.schema import did_you_mean
 
-WORKLOADS: Final = ("Job", "Deployment")
 IN_POD: Final = "NUWRAP_RESULT_LINES"
 
 
@@ -76,29 +76,6 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         pending_timeout_s=float(settings["kubernetes.pending_timeout_s"]),
         keep_finished_s=int(settings["kubernetes.keep_finished_s"]),
     )
-
-
-def check_admission(cluster: Cluster, manifests: Sequence[Mapping[str, Any]]) -> None:
-    """Let the server check everything without making it, the pod by itself too: a Job's is looked at late.
-
-    What the user may not ask is left for the making. Raises PlatformError.
-    """
-    for one in manifests:
-        cluster.create(one, dry_run=True)
-        if one["kind"] in WORKLOADS:
-            template = one["spec"]["template"]
-            name = {"name": one["metadata"]["name"], "namespace": one["metadata"].get("namespace", cluster.namespace)}
-            pod = {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {**template["metadata"], **name},
-                "spec": template["spec"],
-            }
-            try:
-                cluster.create(pod, dry_run=True)
-            except ClusterError as exc:
-                if "violates PodSecurity" in str(exc) or exc.status not in (403, 429):
-                    raise
 
 
 def _launch_inside(launch: Launch) -> Launch:

@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 from nuwrap.cluster.client import ClusterError
+from nuwrap.cluster.pod_news import PodNews
+from nuwrap.cluster.reasons import Ended, ended_container, is_main_running, is_ready, why_waiting
 from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms.kubernetes_address import Address, find_address
 from nuwrap.platforms.kubernetes_end import write_end
 from nuwrap.platforms.kubernetes_follow import Following, NeverBegins, Outcome
 from nuwrap.platforms.kubernetes_log import Heard, LogReader
-from nuwrap.platforms.kubernetes_news import PodNews
-from nuwrap.platforms.kubernetes_reasons import Ended, ended_container, is_main_running, is_ready, why_waiting
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import has_been_ready, note_ready
 from nuwrap.platforms.run_folder import write_private
@@ -55,7 +56,7 @@ class _ServiceFollower:
     def __init__(self, following: Following) -> None:
         self._following = following
         self._began = time.monotonic()
-        self._news = PodNews(following.cluster, following.wanted.run)
+        self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[str, LogReader] = {}
         self._heard = Heard(following.tell)
         self._is_told = self._is_asked = False

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nuwrap.errors import ResultError
-from nuwrap.platforms import REMOTE
+from nuwrap.platforms import goes_on_there
 from nuwrap.platforms.run_folder import LAUNCH
 from nuwrap.store import BUILT_IMAGE, COMPLETED, ERROR, PRODUCES, STOPPED, EntityRecord, LineageRecord, RunRecord, Store
 from nuwrap.store.results import FILE_NAME, read_result
@@ -90,7 +90,7 @@ def result_place(record: RunRecord) -> Place:
 
 def own_result(record: RunRecord, folder: str) -> Result:
     """Return the result that the run has left in the folder. Raises ResultError, also for another run's."""
-    result = read_result(folder, has_files=record.platform not in REMOTE)
+    result = read_result(folder, has_files=not goes_on_there(record.platform, record.action))
     if result.run != record.id:
         raise ResultError(f"the result in {folder!r} is another run's, {result.run!r}")
     return result

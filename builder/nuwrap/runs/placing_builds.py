@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable
 
 from nuwrap.builds import preparing
+from nuwrap.builds.in_cluster import Wanted, settle_in_cluster
 from nuwrap.errors import UsageError
-from nuwrap.platforms import REMOTE
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import make_run_folder
 from nuwrap.runs import alive
@@ -19,9 +19,10 @@ from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.run_values import RunValues
 from nuwrap.store import FunctionRecord, RunRecord, Store
 from nuwrap.store.config import read_config
-from nuwrap.store.network import with_network
+from nuwrap.store.network import proxy_variables, with_network
 
 HERE = ("local", "docker")  # both build on this machine
+CLUSTER = "kubernetes"
 STDERR = 2
 
 
@@ -31,11 +32,9 @@ def place_build(
     """Plan the build and write it down as PENDING; see `order.place`."""
     spec = to_build(function)
     platform = choose_platform(values, home)
-    if not values.platform and platform in REMOTE:  # the setting is for runs; a cluster builds nothing yet
-        platform = HERE[0]
-    if platform not in HERE:
-        raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join(HERE)}")
-    for note in platform_notes(spec, values, "local"):
+    if platform not in (*HERE, CLUSTER):
+        raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join((*HERE, CLUSTER))}")
+    for note in platform_notes(spec, values, CLUSTER if platform == CLUSTER else HERE[0]):
         say(note)
     secrets = read_secrets(home, spec.project, values, order)
     config = read_config(home)
@@ -43,12 +42,18 @@ def place_build(
     run = order.again.id if order.again else str(uuid.uuid4())
     held = alive.take(home, run)
     try:
-        folder = make_run_folder(base, run, order.again.attempt + 1 if order.again else 1)
+        attempt = order.again.attempt + 1 if order.again else 1
+        settings = config.build
+        if platform == CLUSTER:
+            proxies = proxy_variables(config.values)
+            wanted = Wanted(spec, values, config.values, run, attempt, dict(os.environ), proxies, say)
+            settings = settle_in_cluster(settings, wanted)
+        folder = make_run_folder(base, run, attempt)
         try:
             asked = preparing.Asked(
                 function=spec,
                 values=values,
-                settings=config.build,
+                settings=settings,
                 start=function.folder or base,
                 run=run,
                 environ=with_network(os.environ, config.values),

@@ -17,7 +17,7 @@ from nuwrap import errors
 from nuwrap.builds import attending
 from nuwrap.command import Command, hide_environment, start_detached
 from nuwrap.errors import NotFound, NuwrapError
-from nuwrap.platforms import REMOTE, GoesOn, Screen, get_platform
+from nuwrap.platforms import GoesOn, Screen, get_platform, goes_on_there
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
@@ -78,7 +78,7 @@ def _launch(home: str, record: RunRecord, here: PlacedHere, held: int) -> int:
     """Start the supervisor's process and return its id. Raises PlatformError."""
     files = (str(errors.__file__), str(runtime_errors.__file__))
     places = [os.path.dirname(os.path.dirname(os.path.abspath(one))) for one in files]
-    bare = [] if record.platform in REMOTE else ["-S"]  # a cluster's client is a third-party module
+    bare = [] if goes_on_there(record.platform, record.action) else ["-S"]  # a cluster's client is a third-party module
     argv = [sys.executable, "-I", *bare, "-c", START, "\n".join(places), home, record.id, str(held)]
     command = Command(argv, here.environ, cwd=here.start, keep_open=(held,))
     return start_detached(command, log=os.path.join(record.folder, LOG))
@@ -133,7 +133,7 @@ def _supervise(store: Store, home: str, record: RunRecord, held: int) -> int:
         _end(store, record, ERROR, f"{exc.phase}: {exc}")
         return exc.exit_code
     except _Stop:
-        if record.platform not in REMOTE:
+        if not goes_on_there(record.platform, record.action):
             _end(store, record, STOPPED, "stopped before it began")
         return STOPPED_CODE
     if code is None:
@@ -150,7 +150,7 @@ def _read_secrets(home: str, record: RunRecord) -> dict[str, str]:
         try:
             found[name] = kept.get(record.project, name)
         except NotFound:
-            if record.platform not in REMOTE:
+            if not goes_on_there(record.platform, record.action):
                 raise
     return found
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from nuwrap.errors import NuwrapError, PlatformError
-from nuwrap.platforms import REMOTE, get_remote
+from nuwrap.platforms import get_remote, goes_on_there
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect, remote, supervisor
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
@@ -43,7 +43,7 @@ def refresh(store: Store, home: str, record: RunRecord, *, lost_code: int | None
     now = store.get_run(record.id) or record  # it may have ended between the two looks
     if now.state in ENDED:
         return now
-    if now.platform in REMOTE:
+    if goes_on_there(now.platform, now.action):
         try:
             return remote.catch_up(store, home, now)
         except NuwrapError as exc:
@@ -60,7 +60,7 @@ def refresh_all(store: Store, home: str, project: str = "") -> None:
     """
     silent: set[str] = set()
     for record in store.list_runs(project, states=(CREATED, PENDING, RUNNING)):
-        if record.platform not in REMOTE:
+        if not goes_on_there(record.platform, record.action):
             refresh(store, home, record)
         elif record.platform not in silent and not alive.is_held(home, record.id):
             try:
@@ -120,7 +120,7 @@ def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
     record = refresh(store, home, record)
     if record.state in ENDED:
         return record
-    if record.platform in REMOTE:
+    if goes_on_there(record.platform, record.action):
         return _stop_remote(store, home, record)
     record = _ask_to_end(store, home, record)
     if record.state not in ENDED:
@@ -134,7 +134,7 @@ def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
 
 def _keep_following(store: Store, home: str, record: RunRecord) -> None:
     """See that a remote run that goes on is followed here."""
-    if record.platform in REMOTE:
+    if goes_on_there(record.platform, record.action):
         record = refresh(store, home, record)
         if record.state not in ENDED and not alive.is_held(home, record.id):
             supervisor.follow(home, record)

@@ -55,7 +55,8 @@ class BuildSettings:
     `registry` gets what is built (`host/team`, "" for local tags alone), `images_registry` has nuwrap's own images.
     `allowed_base_images` are patterns as `python:3.*`, none allows every image. With `install_python` a base of glibc
     that has no Python gets one. `wheels` says when requirements are downloaded here and put into the context: `auto`
-    where an index is named in the environment, `always`, `never`.
+    where an index is named in the environment, `always`, `never`. `cluster` is a `BuildPlace` as a document, {} for a
+    build on this machine.
     """
 
     engine: str = "auto"
@@ -71,6 +72,7 @@ class BuildSettings:
     wheels: str = "auto"
     user: int = USER
     group: int = GROUP
+    cluster: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "kubernetes.namespace": Setting(
         "text", "", "namespace of runs, as team or nuwrap-{project}; the context's own by default"
     ),
+    "kubernetes.build_namespace": Setting(
+        "text", "", "namespace of builds, where kaniko may be root; that of runs by default"
+    ),
+    "kubernetes.push_secret": Setting("text", "", "Secret with the log-ins by which builds pull and push"),
     "kubernetes.service_account": Setting("text", "", "service account of runs; it gets no token"),
     "kubernetes.pull_secrets": Setting("list", (), "names of Secrets with registries' log-ins"),
     "kubernetes.profiles": Setting("text", "", "where an administrator keeps profiles: a folder, or configmap:NAME"),

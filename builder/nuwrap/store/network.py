@@ -63,6 +63,11 @@ def with_network(environ: Mapping[str, str], values: Mapping[str, Any]) -> dict[
     return {**environ, VARIABLE: json.dumps({key: value for key, value in told.items() if value})}
 
 
+def proxy_variables(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the proxies of the settings as variables that programs know. Raises UsageError as `read_network` does."""
+    return {f"{scheme.upper()}_PROXY": address for scheme, address in read_network(values).proxies.items()}
+
+
 def _whole(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 

@@ -10,6 +10,13 @@ import click
 Command = Callable[..., Any]
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+SET = click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help='Another field of the task, as JSON or text: profile=gpu, replicas=2, \'resources={"mem": "2Gi"}\'.',
+)
 
 
 def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from nuwrap.cli.commands import JSON, with_options
+from nuwrap.cli.commands import JSON, SET, with_options
 
 # What all three have in common, then what `run` and `serve` have, in the order of --help.
 _VALUES = (
@@ -35,6 +35,7 @@ _FUNCTION = (
         help="Where it runs: local, docker or kubernetes; the setting, else local.",
     ),
     click.option("--refresh-code", is_flag=True, help="Fetch the code though the image has it."),
+    SET,
 )
 _PORT = click.IntRange(0, 65535)
 _COUNT = click.IntRange(min=1)
@@ -148,6 +149,10 @@ def serve(**options: Any) -> int:
     "--secret", "secrets", multiple=True, metavar="NAME", help="A secret; instructions read /run/secrets/NAME."
 )
 @click.option("--timeout-s", type=float, metavar="N", help="Longest time of the build, in seconds.")
+@click.option(
+    "--platform", default="", metavar="NAME", help="Where it is built: local or kubernetes; the setting, else local."
+)
+@with_options(SET)
 @click.option("--rebuild", is_flag=True, help="Build anew, without what is kept of earlier builds.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the engine prints too; the log has it always.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nuwrap.cli.commands import JSON, with_options
+from nuwrap.cli.commands import JSON, SET, with_options
 
 SHELLS = ("bash", "fish", "zsh")
 # As nuwrap.spec.fields.SCHEMAS, whose import would cost each --help 100 ms.
@@ -69,6 +69,7 @@ def check(*, file: str, python: str, as_json: bool) -> int:
     _PYTHON,
     click.option("--refresh", is_flag=True, help="Resolve the requirements anew."),
     click.option("--platform", default="", metavar="NAME", help="Where it would run; of kubernetes its objects."),
+    SET,
     JSON,
 )
 def plan(**options: Any) -> int:

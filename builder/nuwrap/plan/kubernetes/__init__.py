@@ -31,7 +31,14 @@ def plan_run(objects: RunObjects) -> list[Manifest]:
     name = workload_name(objects.run, objects.attempt)
     if objects.serving is None:
         made.append(
-            make("job", name, retries=objects.retry_evictions, deadline_s=objects.deadline_s, template=template)
+            make(
+                "job",
+                name,
+                retries=objects.retry_evictions,
+                deadline_s=objects.deadline_s,
+                ttl_s=None,
+                template=template,
+            )
         )
         return made
     return [*made, *_service(objects, objects.serving, name, template)]

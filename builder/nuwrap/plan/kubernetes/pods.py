@@ -47,7 +47,7 @@ def plan_pod(objects: RunObjects, labels: Mapping[str, str], annotations: Mappin
             "priority_class": pod.priority_class,
             "pull_secrets": [{"name": name} for name in pod.pull_secrets],
             "node_selector": {one["key"]: one["value"] for one in pod.node_selector},
-            "tolerations": [_toleration(one) for one in pod.tolerations],
+            "tolerations": [plan_toleration(one) for one in pod.tolerations],
             "affinity": camel_case(pod.affinity),
             "user": pod.user,
             "group": pod.group,
@@ -107,7 +107,8 @@ def _camel(name: str) -> str:
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
 
-def _toleration(one: Mapping[str, Any]) -> dict[str, Any]:
+def plan_toleration(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a toleration as the API has it."""
     return {_camel(name): value for name, value in one.items() if value not in (None, "")}
 
 

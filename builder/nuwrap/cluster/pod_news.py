@@ -1,4 +1,4 @@
-"""The pods of a run as the cluster tells of them, in a thread of its own: who follows looks when he likes."""
+"""Pods with certain labels as the cluster tells of them, in a thread of its own: who follows looks when he likes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.errors import PlatformError
-from nuwrap.plan.kubernetes.labels import RUN_LABEL
 
 LOOK_S: Final = 0.2
 WATCH_S: Final = 10 * 365 * 24 * 3600.0  # one watch, so that no change falls between two
@@ -22,8 +21,8 @@ Pod = Mapping[str, Any]
 class PodNews:
     """Pods that there are, by name, and the last that was known of each that is gone."""
 
-    def __init__(self, cluster: Cluster, run: str) -> None:
-        self._cluster, self._run = cluster, run
+    def __init__(self, cluster: Cluster, labels: Mapping[str, str]) -> None:
+        self._cluster, self._labels = cluster, labels
         self._news: queue.Queue[tuple[str, Pod]] = queue.Queue()
         self._over = threading.Event()
         self.pods: dict[str, Pod] = {}
@@ -66,7 +65,7 @@ class PodNews:
     def _watch(self) -> None:
         while not self._over.is_set():
             try:
-                for kind, pod in self._cluster.watch("Pod", labels={RUN_LABEL: self._run}, timeout_s=WATCH_S):
+                for kind, pod in self._cluster.watch("Pod", labels=self._labels, timeout_s=WATCH_S):
                     self._news.put((kind, pod))
                     if self._over.is_set():
                         return

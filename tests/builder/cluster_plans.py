@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nuwrap.plan.kubernetes import plan_run
+from nuwrap.plan.kubernetes.build_job import BuildPlace, plan_build_job
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem, Serving
 from nuwrap.spec.run_values import make_run_values
 
@@ -87,6 +88,19 @@ PLANS: Mapping[str, RunObjects] = {
     "evictions": objects(FOREIGN, retry_evictions=2),
     "long-names": objects(pod(), project="My_Project." + "x" * 90, function="fn_1"),
 }
+
+
+BUILD = BuildPlace(
+    context="here", namespace="builds", project="demo", function="fn", run=RUN, user="ada", cache="/tmp/none",
+    pod=pod(image="r.example/kaniko:1", resources={"mem": "2Gi"}, node_selector=[{"key": "pool", "value": "ci"}]),
+    labels={"team": "blue"},
+)  # fmt: skip
+
+
+def build_job() -> dict[str, Any]:
+    """Return the Job of a build."""
+    argv = ["--context=dir:///kaniko/nuwrap/context", "--destination=registry.example/team/demo-fn:1"]
+    return plan_build_job(BUILD, "/kaniko/nuwrap", argv, {"DOCKER_CONFIG": "/kaniko/nuwrap/docker"})
 
 
 def manifests(name: str) -> list[dict[str, Any]]:

@@ -286,7 +286,9 @@ def test_the_tree_that_the_host_runs_from_stays(tree: str, own_cache: Path) -> N
     (trees / "other").mkdir()
     entry = trees / os.path.basename(tree) / "worker" / "nuwrap_runtime" / "host" / "entry.py"
     argv = [sys.executable, "-I", "-S", str(entry), "cache"]
-    environ = {"PATH": os.environ["PATH"], "NUWRAP_CACHE": str(own_cache)}
+    temporary = own_cache.parent / "tmp"  # work folders that others have left on this machine are none of the test's
+    temporary.mkdir(exist_ok=True)
+    environ = {"PATH": os.environ["PATH"], "NUWRAP_CACHE": str(own_cache), "TMPDIR": str(temporary)}
     done = subprocess.run([*argv, "clean", "--all"], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, removed(json.loads(done.stdout))) == (0, "", {"other": "tree"})
     done = subprocess.run([*argv, "ls"], env=environ, capture_output=True, text=True, check=True)

@@ -47,7 +47,7 @@ def login(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Login]:
         assert len(given) == len(roles)
         for role in given:
             objects = _account(name, role)
-            made += [(one["kind"], one["metadata"]["name"]) for one in objects]
+            made.extend((one["kind"], one["metadata"]["name"]) for one in objects)
             kubectl("-n", namespace, "apply", "-f", "-", given=yaml.safe_dump_all(objects))
         if not given:
             kubectl("-n", namespace, "create", "serviceaccount", name)

@@ -141,10 +141,10 @@ class TestBadDays:
     def test_a_server_that_gives_no_answer_is_told(
         self,
         run_nuwrap: Nuwrap,
-        api: Api,
+        api: Api,  # noqa: F811
         tmp_path: Path,
         answers: list[Any],
-        told: str,  # noqa: F811
+        told: str,
     ) -> None:
         api.answers = answers
         code, found = examine(run_nuwrap, tmp_path, **kubeconfig(tmp_path, api.url))

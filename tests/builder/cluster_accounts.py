@@ -40,6 +40,7 @@ def kubectl(*arguments: str, given: str | None = None, kubeconfig: str = "") -> 
 def login(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Login]:
     """Make an account with these Roles alone, and return its kubeconfig."""
     made: list[tuple[str, str]] = []
+    administrator = os.environ["KUBECONFIG"]  # a test becomes somebody else
 
     def make(*roles: str) -> Path:
         name = f"person-{secrets.token_hex(4)}"
@@ -56,7 +57,7 @@ def login(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Login]:
 
     yield make
     for kind, name in made:
-        kubectl("-n", namespace, "delete", "--ignore-not-found", kind, name)
+        kubectl("-n", namespace, "delete", "--ignore-not-found", kind, name, kubeconfig=administrator)
 
 
 def _account(name: str, role: dict[str, Any]) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ def test_a_services_role_is_enough_for_a_service(kube: Kube, login: Login, monke
     run = kube.function("greet").run("serve").wait()
     assert run.invoke(json={"name": "you"}).json() == {"hello": "you"}
     run.stop()
-    assert run.wait(120, log_info=False).state == "STOPPED"
+    assert run.refresh().state == "STOPPED"
 
 
 def test_what_a_colleague_has_begun_is_seen_with_a_role_for_it(kube: Kube, login: Login, run_nuwrap: Nuwrap) -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cluster_accounts import login  # noqa: F401 - a fixture
 from cluster_runs import cluster, kube, namespace, pushed_images  # noqa: F401 - fixtures
 from command_line import Nuwrap, clean_environment, nuwrap_argv
 from lab import engine_environ, image_name, own_image, python_image, registry  # noqa: F401 - fixtures

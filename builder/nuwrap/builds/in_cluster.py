@@ -14,7 +14,7 @@ from nuwrap.plan.kubernetes.build_job import BuildPlace
 from nuwrap.plan.kubernetes.labels import label_value
 from nuwrap.plan.kubernetes.profiles import check_profile
 from nuwrap.plan.kubernetes.request import Pod
-from nuwrap.platforms.kubernetes_cluster import connect_for, load_profile
+from nuwrap.platforms.kubernetes_cluster import builds_settings, connect_for, load_profile
 from nuwrap.spec.build import BuildSettings
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap.spec.images import python_image
@@ -52,9 +52,7 @@ def settle_in_cluster(build: BuildSettings, wanted: Wanted) -> BuildSettings:
     unused = [name for name in _UNUSED if fields.get(name)]
     if unused:
         wanted.say(f"recorded, but not used: {', '.join(unused)}; a build has its own places and is root")
-    builds_in = settings["kubernetes.build_namespace"]
-    spaces = {**settings, "kubernetes.namespace": builds_in} if builds_in else settings
-    cluster = connect_for(spaces, wanted.function.project, wanted.environ)
+    cluster = connect_for(builds_settings(settings), wanted.function.project, wanted.environ)
     profile = fields.get("profile")
     patch = load_profile(cluster, str(settings["kubernetes.profiles"]), profile) if profile else {}
     check_profile(str(profile), patch)

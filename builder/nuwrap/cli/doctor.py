@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from nuwrap.cli import programs
@@ -22,8 +22,13 @@ from nuwrap.text import escape
 
 
 def examine(*, as_json: bool) -> int:
-    """Print what was found; return 0 unless something is missing that every run needs."""
-    findings = list(_find_all())
+    """Print what was found on this machine; return 0 unless something is missing that every run needs."""
+    return show_findings(_find_all(), as_json=as_json)
+
+
+def show_findings(found: Iterable[Finding], *, as_json: bool) -> int:
+    """Print the findings; return 0 unless something is missing that every run needs."""
+    findings = list(found)
     missing = [one.name for one in findings if one.is_needed and one.lack]
     if as_json:
         print(json.dumps({"ok": not missing, "findings": [asdict(one) for one in findings]}, indent=1))

@@ -218,10 +218,10 @@ class Cluster:
         return execute(self._configuration, self._transport, path, argv, container=container, stdin=stdin)
 
     def allowed(self, verb: str, kind: str, *, namespace: str = "", name: str = "", subresource: str = "") -> bool:
-        """Tell whether who asks may do that."""
+        """Tell whether who asks may do that; of a kind that is of no namespace, in one that is given."""
         found = find_kind(kind)
         attributes = {
-            "namespace": (namespace or self.namespace) if found.has_namespace else "",
+            "namespace": namespace or (self.namespace if found.has_namespace else ""),
             "verb": verb,
             "group": found.group,
             "resource": found.plural,

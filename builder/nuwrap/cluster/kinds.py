@@ -35,13 +35,16 @@ KINDS: Final = {
     "Deployment": Kind("apps/v1", "deployments"),
     "Event": Kind("v1", "events"),
     "Job": Kind("batch/v1", "jobs"),
+    "LimitRange": Kind("v1", "limitranges"),
     "Namespace": Kind("v1", "namespaces", has_namespace=False),
     "Node": Kind("v1", "nodes", has_namespace=False),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
+    "ResourceQuota": Kind("v1", "resourcequotas"),
     "Secret": Kind("v1", "secrets"),
     "SelfSubjectAccessReview": Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", has_namespace=False),
     "Service": Kind("v1", "services"),
+    "StorageClass": Kind("storage.k8s.io/v1", "storageclasses", has_namespace=False),
 }
 
 

@@ -24,6 +24,14 @@ def connect_for(settings: Mapping[str, Any], project: str, environ: Mapping[str,
     return connect(environ, context=str(settings.get("kubernetes.context", "")), namespace=namespace)
 
 
+def builds_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings by which builds find their namespace."""
+    return {
+        **settings,
+        "kubernetes.namespace": settings["kubernetes.build_namespace"] or settings["kubernetes.namespace"],
+    }
+
+
 def connect_again(wanted: Wanted, environ: Mapping[str, str]) -> Cluster:
     """Return the cluster and namespace that a run was placed in. Raises PlatformError."""
     return connect(environ, context=wanted.context, namespace=wanted.namespace)
@@ -69,10 +77,7 @@ def load_profile(cluster: Cluster, where: str, name: str) -> Mapping[str, Any]:
         raise PlatformError(
             f"profile {name!r}: no profiles are set; `nuwrap config set kubernetes.profiles FOLDER`, or configmap:NAME"
         )
-    if where.startswith("configmap:"):
-        found = _of_config_map(cluster, where.partition(":")[2])
-    else:
-        found = _of_folder(os.path.expanduser(where))
+    found = read_profiles(cluster, where)
     if name not in found:
         raise PlatformError(
             f"profile {name!r} is not in {where!r}{did_you_mean(name, list(found))}; there is: "
@@ -83,6 +88,13 @@ def load_profile(cluster: Cluster, where: str, name: str) -> Mapping[str, Any]:
     if not isinstance(document, dict) or len(documents) > 1:
         raise PlatformError(f"profile {name!r} is no mapping; allowed: pod, labels, annotations, resources")
     return document
+
+
+def read_profiles(cluster: Cluster, where: str) -> dict[str, str]:
+    """Return the text of each profile by name. Raises PlatformError."""
+    if where.startswith("configmap:"):
+        return _of_config_map(cluster, where.partition(":")[2])
+    return _of_folder(os.path.expanduser(where))
 
 
 def _of_config_map(cluster: Cluster, name: str) -> dict[str, str]:

@@ -223,16 +223,25 @@ def remove_secret(*, name: str, project: str | None, as_json: bool) -> int:
     return remove(project or "default", name, as_json=as_json)
 
 
-@click.command(short_help="Tell what this machine lacks.")
+@click.command(short_help="Tell what this machine, or a cluster, lacks.")
+@click.option("--platform", type=click.Choice(["kubernetes"]), help="Look at the cluster instead of this machine.")
+@click.option("--project", default="default", metavar="NAME", help="Whose namespace, where each project has one.")
 @JSON
-def doctor(*, as_json: bool) -> int:
+def doctor(*, platform: str | None, project: str, as_json: bool) -> int:
     """Tell what this machine has: Pythons, programs, S3, the history, the cache; for each lack what it means and the
     command that mends it.
 
+    Of a cluster: whether it answers, your rights in the namespace, its Pod Security level, quota and limits, storage
+    class, Secrets for registries, profiles. Nothing is made there, and no Secret's value is told.
+
     The exit code is 0 unless something is missing that every run needs; then it is 10.
     """
-    from nuwrap.cli.doctor import examine
+    from nuwrap.cli.doctor import examine, show_findings
 
+    if platform:
+        from nuwrap.cli.cluster_doctor import find_in_cluster
+
+        return show_findings(find_in_cluster(project), as_json=as_json)
     return examine(as_json=as_json)
 
 

@@ -46,15 +46,15 @@ def plan_processor(launch: Launch, python_version: str) -> dict[str, Any]:
         "metadata": {"name": resource_name(launch.function), "namespace": "default"},
         "spec": {
             "runtime": f"python:{python_version}",
-            "handler": _handler(launch),
+            "handler": handler_of(launch),
             "triggers": {
                 "http": {
-                    **_http_trigger(launch),
+                    **http_trigger(launch),
                     "url": _join(launch.serve.address, launch.serve.port),
-                    "workerTerminationTimeout": _duration(launch.grace_s),
+                    "workerTerminationTimeout": duration(launch.grace_s),
                 }
             },
-            **_event_timeout(launch),
+            **event_timeout(launch),
         },
     }
 
@@ -96,10 +96,10 @@ def plan_function(
     spec = {
         **({"description": description} if description else {}),
         "runtime": f"python:{python_version}",
-        "handler": _handler(launch),
+        "handler": handler_of(launch),
         "env": [{"name": key, "value": value} for key, value in {**(environ or {}), **variables}.items()],
-        "triggers": {"http": _http_trigger(launch)},
-        **_event_timeout(launch),
+        "triggers": {"http": http_trigger(launch)},
+        **event_timeout(launch),
         **({"volumes": [_volume(secret, path) for secret, (path, _) in mounts.items()]} if mounts else {}),
     }
     document = {"apiVersion": API, "kind": KIND, "metadata": {"name": name}, "spec": spec}
@@ -122,11 +122,13 @@ def resource_name(text: str) -> str:
     return kept if kept[:1].isalpha() else f"fn-{kept}"[:NAME_CHARACTERS].rstrip("-")
 
 
-def _handler(launch: Launch) -> str:
+def handler_of(launch: Launch) -> str:
+    """Return the handler as Nuclio names it, with its module."""
     return launch.handler if ":" in launch.handler else f"main:{launch.handler}"
 
 
-def _http_trigger(launch: Launch) -> dict[str, Any]:
+def http_trigger(launch: Launch) -> dict[str, Any]:
+    """Return the trigger that each function has, with as many workers as the launch says."""
     return {
         "kind": "http",
         "name": "http",
@@ -135,11 +137,12 @@ def _http_trigger(launch: Launch) -> dict[str, Any]:
     }
 
 
-def _event_timeout(launch: Launch) -> dict[str, str]:
-    return {} if launch.timeout_s is None else {"eventTimeout": _duration(launch.timeout_s)}
+def event_timeout(launch: Launch) -> dict[str, str]:
+    """Return the time of one call as a function's spec has it, nothing where there is none."""
+    return {} if launch.timeout_s is None else {"eventTimeout": duration(launch.timeout_s)}
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return the seconds as Go reads a duration."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 

@@ -193,8 +193,9 @@ PLATFORMS: Final[Mapping[str, str]] = {
     "docker": "nuwrap.platforms.docker",
     "kubernetes": "nuwrap.platforms.kubernetes",
     "local": "nuwrap.platforms.local",
+    "nuclio": "nuwrap.platforms.nuclio",
 }
-REMOTE: Final = frozenset({"kubernetes"})
+REMOTE: Final = frozenset({"kubernetes", "nuclio"})
 
 
 def get_platform(name: str) -> Platform:

@@ -123,6 +123,7 @@ def _function(objects: RunObjects, processor: Processor, deployment: Manifest) -
             "image": main["image"],
             "replicas": deployment["spec"]["replicas"],
             "ready_s": processor.ready_s,
+            "level": objects.pod.envs.get("NUWRAP_LOG_LEVEL", "info"),
             "event_timeout": event_timeout(launch).get("eventTimeout", ""),
             "triggers": _triggers(objects, processor, launch),
             "env": [*main["env"], {"name": "NUWRAP_LAUNCH", "value": f"@{RUN}/launch.json"}],

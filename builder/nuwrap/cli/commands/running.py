@@ -32,7 +32,7 @@ _FUNCTION = (
         "--platform",
         default="",
         metavar="NAME",
-        help="Where it runs: local, docker or kubernetes; the setting, else local.",
+        help="Where it runs: local, docker, kubernetes or, for services, nuclio; the setting, else local.",
     ),
     click.option("--refresh-code", is_flag=True, help="Fetch the code though the image has it."),
 )

@@ -21,6 +21,8 @@ INLINE_BYTES = 96 * 1024  # one environment string ends at 128 KiB (linux/binfmt
 IMAGE_TREE = "/opt/nuwrap"
 SCRIPT = f"{IMAGE_TREE}/worker/nuwrap_runtime/worker/nuclio_wrapper.py"
 LAUNCH_FOLDER, SECRETS_FOLDER = "/etc/nuwrap/launch", "/etc/nuwrap/secrets"
+LOG_LEVEL = "NUWRAP_LOG_LEVEL"
+LEVELS: Mapping[str, str] = {"debug": "debug", "info": "info", "warn": "warn", "warning": "warn", "error": "error"}
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only read
 NAME_CHARACTERS = 63  # of a Kubernetes name that is a DNS label
 
@@ -140,6 +142,11 @@ def http_trigger(launch: Launch) -> dict[str, Any]:
 def event_timeout(launch: Launch) -> dict[str, str]:
     """Return the time of one call as a function's spec has it, nothing where there is none."""
     return {} if launch.timeout_s is None else {"eventTimeout": duration(launch.timeout_s)}
+
+
+def log_level(environ: Mapping[str, str]) -> str:
+    """Return the level of the processor's log, in Nuclio's words."""
+    return LEVELS.get(environ.get(LOG_LEVEL, "").lower(), "info")
 
 
 def duration(seconds: float) -> str:

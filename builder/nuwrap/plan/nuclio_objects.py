@@ -18,7 +18,7 @@ from nuwrap.plan.kubernetes.pods import HOST
 from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.plan.kubernetes.request import RunObjects
 from nuwrap.plan.kubernetes.volumes import RUN
-from nuwrap.plan.nuclio import API, duration, event_timeout, handler_of, http_trigger
+from nuwrap.plan.nuclio import API, duration, event_timeout, handler_of, http_trigger, log_level
 from nuwrap.plan.nuclio_triggers import plan_triggers
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
@@ -123,7 +123,7 @@ def _function(objects: RunObjects, processor: Processor, deployment: Manifest) -
             "image": main["image"],
             "replicas": deployment["spec"]["replicas"],
             "ready_s": processor.ready_s,
-            "level": objects.pod.envs.get("NUWRAP_LOG_LEVEL", "info"),
+            "level": log_level(objects.pod.envs),
             "event_timeout": event_timeout(launch).get("eventTimeout", ""),
             "triggers": _triggers(objects, processor, launch),
             "env": [*main["env"], {"name": "NUWRAP_LAUNCH", "value": f"@{RUN}/launch.json"}],

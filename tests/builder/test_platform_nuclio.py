@@ -8,7 +8,7 @@ import pytest
 from cluster_plans import RUN, objects, pod
 
 from nuwrap.errors import PlatformError
-from nuwrap.plan.kubernetes.request import RunObjects, Serving
+from nuwrap.plan.kubernetes.request import RunObjects, SecretItem, Serving
 from nuwrap.plan.nuclio_objects import Processor, plan_objects, plan_pod_of, plan_project
 from nuwrap.plan.nuclio_triggers import plan_triggers
 from nuwrap.platforms.nuclio_state import message_of, state_of
@@ -51,6 +51,14 @@ def test_what_is_installed_is_there_before_the_processor_begins() -> None:
     assert (fetch["image"], fetch["args"][0]) == (spec["spec"]["image"], "prepare")
     assert [one["secretRef"]["name"] for one in fetch["envFrom"]] == ["c", "s"]
     assert [one["secretRef"]["name"] for one in spec["spec"]["envFrom"]] == ["s"]
+
+
+def test_secrets_are_files_beside_the_token_that_each_pod_of_nuclio_has() -> None:
+    found = function(plan_objects(service(more={"secrets": [SecretItem("TOKEN", "kept", "TOKEN")]}), Processor("3.11")))
+    places = {one["volumeMount"]["name"]: one["volumeMount"]["mountPath"] for one in found["spec"]["volumes"]}
+    assert places["nuwrap-secrets"] == "/etc/nuwrap/secrets"
+    for one in (found["spec"], *found["spec"]["initContainers"]):
+        assert {"name": "NUWRAP_SECRETS", "value": "/etc/nuwrap/secrets"} in one["env"]
 
 
 def test_the_pod_that_is_looked_at_has_all_volumes_in_each_container() -> None:

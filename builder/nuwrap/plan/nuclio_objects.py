@@ -17,8 +17,8 @@ from nuwrap.plan.kubernetes.labels import MANAGED, object_name, workload_name
 from nuwrap.plan.kubernetes.pods import HOST
 from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.plan.kubernetes.request import RunObjects
-from nuwrap.plan.kubernetes.volumes import RUN
-from nuwrap.plan.nuclio import API, duration, event_timeout, handler_of, http_trigger, log_level
+from nuwrap.plan.kubernetes.volumes import RUN, SECRETS
+from nuwrap.plan.nuclio import API, SECRETS_FOLDER, duration, event_timeout, handler_of, http_trigger, log_level
 from nuwrap.plan.nuclio_triggers import plan_triggers
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
@@ -126,7 +126,7 @@ def _function(objects: RunObjects, processor: Processor, deployment: Manifest) -
             "level": log_level(objects.pod.envs),
             "event_timeout": event_timeout(launch).get("eventTimeout", ""),
             "triggers": _triggers(objects, processor, launch),
-            "env": [*main["env"], {"name": "NUWRAP_LAUNCH", "value": f"@{RUN}/launch.json"}],
+            "env": [*_env(main), {"name": "NUWRAP_LAUNCH", "value": f"@{RUN}/launch.json"}],
             "env_from": main["envFrom"],
             "resources": main["resources"],
             "strategy": deployment["spec"]["strategy"],
@@ -172,6 +172,7 @@ def _without_mounts(container: Mapping[str, Any], main: Mapping[str, Any]) -> di
     The one that fetches installs too, in the function's own image: the processor must answer within 20 s of its start.
     """
     kept = {key: value for key, value in container.items() if key != "volumeMounts"}
+    kept |= {"env": _env(container)} if "env" in container else {}
     if container["name"] == "fetch":
         kept |= {"image": main["image"], "command": [HOST], "args": ["prepare", "--launch", f"{RUN}/launch.json"]}
     return kept
@@ -179,4 +180,16 @@ def _without_mounts(container: Mapping[str, Any], main: Mapping[str, Any]) -> di
 
 def _volumes(pod: Mapping[str, Any], main: Mapping[str, Any]) -> list[dict[str, Any]]:
     by_name = {one["name"]: one for one in pod["volumes"]}
-    return [{"volume": by_name[one["name"]], "volumeMount": one} for one in main["volumeMounts"]]
+    moved = [{**one, "mountPath": _place(one["mountPath"])} for one in main["volumeMounts"]]
+    return [{"volume": by_name[one["name"]], "volumeMount": one} for one in moved]
+
+
+def _env(container: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**one, "value": _place(one["value"])} if one["name"] == "NUWRAP_SECRETS" else one for one in container["env"]
+    ]
+
+
+def _place(path: str) -> str:
+    """Return where it is in a pod of Nuclio's, which has a token below /run/secrets: no place for what is read-only."""
+    return SECRETS_FOLDER if path == SECRETS else path

@@ -27,7 +27,7 @@ from nuwrap.platforms.kubernetes_service import attend_service
 from nuwrap.platforms.kubernetes_stop import note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import create_once, give, secret_objects
 from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, keep_files, read_files, read_wanted, write_wanted
-from nuwrap.platforms.nuclio_follow import FunctionFollower
+from nuwrap.platforms.nuclio_follow import FunctionFollower, remove_function
 from nuwrap.platforms.nuclio_place import check_admission, has_project, manifests, plan_function, project_of
 from nuwrap.platforms.nuclio_state import ERROR, message_of, state_of
 from nuwrap.platforms.passing import warn_of_variables
@@ -131,4 +131,4 @@ def stop(folder: str) -> None:
     wanted = read_wanted(folder)
     note_asked(folder)
     if is_submitted(folder):
-        connect_again(wanted, os.environ).delete(KIND, wanted.name)
+        remove_function(connect_again(wanted, os.environ), wanted)

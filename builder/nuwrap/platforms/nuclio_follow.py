@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from nuwrap.cluster.client import ClusterError
+from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.plan.nuclio import KIND
 from nuwrap.plan.nuclio_objects import made_name
 from nuwrap.platforms.kubernetes_follow import Following, Outcome
@@ -20,6 +20,17 @@ from nuwrap.platforms.nuclio_state import ERROR, UNHEALTHY, message_of, state_of
 from nuwrap_runtime.launch import parse_launch
 
 LEFT_S: Final = 60.0  # beyond the grace, of pods whose function is gone
+
+
+def remove_function(cluster: Cluster, wanted: Wanted) -> None:
+    """Remove the function, and with it all that belongs to it.
+
+    Its Deployment too, which is the controller's to remove: it does not hear of that while it waits for the first pod
+    of the function, which may take a quarter of an hour. Who may not do that leaves it to the controller.
+    """
+    cluster.delete(KIND, wanted.name)
+    with suppress(ClusterError):
+        cluster.delete("Deployment", made_name(wanted.name))
 
 
 class FunctionFollower(ServiceFollower):
@@ -41,7 +52,7 @@ class FunctionFollower(ServiceFollower):
         self.remove()
 
     def remove(self) -> None:
-        self.following.cluster.delete(KIND, self.following.wanted.name)
+        remove_function(self.following.cluster, self.following.wanted)
 
     def write_end(self, outcome: Outcome) -> int:
         if not outcome.is_stopped:

@@ -18,7 +18,16 @@ from nuwrap.plan.kubernetes.pods import HOST
 from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.plan.kubernetes.request import RunObjects
 from nuwrap.plan.kubernetes.volumes import RUN, SECRETS
-from nuwrap.plan.nuclio import API, SECRETS_FOLDER, duration, event_timeout, handler_of, http_trigger, log_level
+from nuwrap.plan.nuclio import (
+    API,
+    READY_S,
+    SECRETS_FOLDER,
+    duration,
+    event_timeout,
+    handler_of,
+    http_trigger,
+    log_level,
+)
 from nuwrap.plan.nuclio_triggers import plan_triggers
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
@@ -56,7 +65,7 @@ class Processor:
     python_version: str
     description: str = ""
     triggers: Mapping[str, Any] = field(default_factory=dict)
-    ready_s: int = 900
+    ready_s: int = READY_S
 
 
 def plan_objects(objects: RunObjects, processor: Processor) -> list[Manifest]:

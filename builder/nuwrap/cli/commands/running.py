@@ -170,6 +170,9 @@ def build(**options: Any) -> int:
 @with_options(*_VALUES)
 @click.option("-o", "--output", default="nuclio", metavar="FOLDER", help="Where they go, nuclio/ by default.")
 @click.option(
+    "--image", default="", metavar="IMAGE", help="One with nuwrap and a processor, which is run as it is: no build."
+)
+@click.option(
     "--secret", "secrets", multiple=True, metavar="NAME", help="A secret, by name: the cluster has its value."
 )
 @click.option(
@@ -184,7 +187,7 @@ def nuclio(**options: Any) -> int:
     """Write the function of FILE, a YAML file or a folder with a function.yaml, as files that Nuclio reads.
 
     \b
-    function.yaml    for nuctl and the dashboard; how the image is built is yours to add
+    function.yaml    for nuctl and the dashboard; without --image how it is built is yours to add
     processor.yaml   for `processor --config`
     platform.yaml    for `processor --platform-config`
     launch.json      what nuwrap in the container fetches, installs and calls

@@ -47,7 +47,8 @@ def choose_pod_images(
     if not image:
         return PodImages(pinned, pinned)
     if is_ours:  # it has what fetches, too
-        return PodImages(pinned, pinned, is_baked=bool(found and found.labels.get(LABEL_CONTENT)))
+        is_baked = bool(found and found.labels.get(LABEL_CONTENT))
+        return PodImages(pinned, pinned, is_baked=is_baked, becomes_another=bool(found and found.becomes_another))
     return PodImages(pinned, _pin(fetcher, _find(fetcher, settings, environ, say)), is_foreign=True)
 
 

@@ -93,9 +93,9 @@ def _check(job: Job) -> None:
     if job.launch.mode != "serve":
         raise PlatformError("platform 'nuclio' serves, and runs no jobs; run them on platform 'kubernetes'")
     images = job.cluster.images
-    if images.is_foreign or images.is_baked:
+    if images.is_foreign or (images.is_baked and not images.becomes_another):
         what = "was built to run by itself" if images.is_baked else "has no processor of Nuclio"
         raise PlatformError(
             f"image {images.image!r} {what}, and Nuclio starts what an image starts; leave image and base_image out, "
-            "or name one of nuwrap's own with a processor, nuwrap/nuclio:VERSION-PYTHON"
+            "or name nuwrap's own with a processor, nuwrap/nuclio:VERSION-PYTHON, as base_image"
         )

@@ -19,18 +19,20 @@ from nuwrap.platforms.left import write_stopped
 from nuwrap.platforms.nuclio_state import ERROR, UNHEALTHY, message_of, state_of
 from nuwrap_runtime.launch import parse_launch
 
+MADE: Final = ("Deployment", "Service", "ConfigMap")  # of each function, by the controller
 LEFT_S: Final = 60.0  # beyond the grace, of pods whose function is gone
 
 
 def remove_function(cluster: Cluster, wanted: Wanted) -> None:
     """Remove the function, and with it all that belongs to it.
 
-    Its Deployment too, which is the controller's to remove: it does not hear of that while it waits for the first pod
-    of the function, which may take a quarter of an hour. Who may not do that leaves it to the controller.
+    What its controller has made too: it does not hear of the removal while it waits for the first pod of the function,
+    which may take a quarter of an hour. Who may not do that leaves it to the controller.
     """
     cluster.delete(KIND, wanted.name)
-    with suppress(ClusterError):
-        cluster.delete("Deployment", made_name(wanted.name))
+    for kind in MADE:
+        with suppress(ClusterError):
+            cluster.delete(kind, made_name(wanted.name))
 
 
 class FunctionFollower(ServiceFollower):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -125,6 +125,13 @@ def pushed_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def kube(namespace: str, pushed_images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     """A person with an empty history, whose runs go to the namespace."""
+    settings = {"kubernetes.namespace": namespace, "images.registry": pushed_images, "platform": "kubernetes"}
+    yield make_person(tmp_path, monkeypatch, settings)
+    context.close()
+
+
+def make_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> Kube:
+    """Give the test a history of its own with these settings, and a folder with `fn.py` where it stands."""
     import nuwrap
 
     home = str(tmp_path / "home")
@@ -132,12 +139,10 @@ def kube(namespace: str, pushed_images: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     Path("fn.py").write_text(SOURCE)
-    registry = pushed_images.partition("/")[0]
-    settings = {"kubernetes.namespace": namespace, "images.registry": pushed_images, "platform": "kubernetes"}
+    registry = settings["images.registry"].partition("/")[0]
     for name, value in {**settings, "registries.insecure": registry}.items():
         write_config(home, name, value)
-    yield Kube(nuwrap, home)
-    context.close()
+    return Kube(nuwrap, home)
 
 
 class Kube:

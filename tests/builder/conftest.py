@@ -15,6 +15,7 @@ from cluster_accounts import login  # noqa: F401 - a fixture
 from cluster_runs import cluster, kube, namespace, pushed_images  # noqa: F401 - fixtures
 from command_line import Nuwrap, clean_environment, nuwrap_argv
 from lab import engine_environ, image_name, own_image, python_image, registry  # noqa: F401 - fixtures
+from nuclio_runs import nuclio, nuclio_namespace, processor_images  # noqa: F401 - fixtures
 
 import nuwrap
 from nuwrap.platforms import PLATFORMS, Job, Placed, Screen, run_folder

@@ -43,9 +43,9 @@ def test_a_setting_is_changed_and_read(run_nuwrap: Nuwrap, tmp_path: Path) -> No
         (["set", "platfrom", "local"], f"'platfrom': unknown setting; did you mean 'platform'?; allowed: {KNOWN}"),
         (
             ["set", "platform", "locl"],
-            "platform 'locl' is not known; allowed: docker, kubernetes, local; did you mean 'local'?",
+            "platform 'locl' is not known; allowed: docker, kubernetes, local, nuclio; did you mean 'local'?",
         ),
-        (["set", "platform", ""], "platform '' is not known; allowed: docker, kubernetes, local"),
+        (["set", "platform", ""], "platform '' is not known; allowed: docker, kubernetes, local, nuclio"),
     ],
 )
 def test_what_does_not_exist_is_refused(run_nuwrap: Nuwrap, tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -12,7 +12,9 @@ from command_line import Nuwrap
 from kept import add_ended, open_history, run_id
 from store_records import entity, function
 
+from nuwrap.spec.document import load_documents
 from nuwrap.store import Store
+from nuwrap_runtime import __version__
 
 ID = "11111111-1111-4111-8111-111111111111"
 
@@ -106,3 +108,17 @@ def test_a_file_that_is_neither_is_one_message(type_: Nuwrap, tmp_path: Path, te
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert type_("import", "nowhere.yaml").returncode == 2
+
+
+def test_a_function_is_written_as_nuclio_takes_it(type_: Nuwrap, tmp_path: Path) -> None:
+    done = type_("export", "f", "--nuclio")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / 'nuclio-f.yaml'}\n", "")
+    (document,) = load_documents(tmp_path / "nuclio-f.yaml")
+    assert document["kind"] == "NuclioFunction"
+    assert document["spec"]["image"] == f"nuwrap/nuclio:{__version__}-3.11"
+
+
+@pytest.mark.parametrize("what", ["00000001", "store://p/dataitem/table/raw"])
+def test_what_is_no_function_is_refused_for_nuclio(type_: Nuwrap, what: str) -> None:
+    done = type_("export", what, "--nuclio")
+    assert (done.returncode, done.stderr) == (2, "nuwrap: --nuclio writes functions; name one\n")

@@ -31,11 +31,11 @@ TASK = (
     " instructions"
 )
 RUN = "local_execution inputs parameters init_parameters"
-# Issue 7's own, `host` of issue 8, those of images (issue 9).
+# Issue 7's own, `host` of issue 8, those of images (issue 9), `triggers` of issue 10.
 OURS = (
     "platform workers concurrency timeout_s grace_s max_inflight service_name run_as_user run_as_group fs_group"
     " priority_class object_labels object_annotations port admin_port address access_log max_body_bytes output_path"
-    " python refresh host engine push rebuild refresh_code destinations tar_path oci_path"
+    " python refresh host engine push rebuild refresh_code destinations tar_path oci_path triggers"
 )
 
 

@@ -236,6 +236,22 @@ def test_a_handler_of_another_module_keeps_it() -> None:
     assert (launch.handler, launch.init_function) == ("other:f", "i")
 
 
+def test_a_dollar_of_the_code_is_none_that_kubernetes_sees() -> None:
+    launch = Launch("f", code="x = '$$(HOME)'")
+    env = {one["name"]: one["value"] for one in plan_function(launch, "3.11").document["spec"]["env"]}
+    assert "$" not in env["NUWRAP_LAUNCH"]
+    assert json.loads(env["NUWRAP_LAUNCH"])["code"] == launch.code
+
+
+def test_with_an_image_it_is_installed_before_the_processor_begins_and_nothing_is_built() -> None:
+    spec = plan_function(Launch("f", code="x = 1"), "3.11", image="own:1").document["spec"]
+    (fetch,) = spec["initContainers"]
+    assert (spec["image"], fetch["image"], fetch["args"], fetch["env"]) == ("own:1", "own:1", ["prepare"], spec["env"])
+    places = {one["volumeMount"]["mountPath"] for one in spec["volumes"]}
+    assert {one["value"] for one in spec["env"] if one["name"] in ("NUWRAP_WORK", "NUWRAP_CACHE")} == places
+    assert "build" not in spec
+
+
 # Under the real processor.
 
 

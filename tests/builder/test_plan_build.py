@@ -128,6 +128,14 @@ def test_requirements_stand_in_the_users_order_each_once() -> None:
     assert not [one for one in plan().files if one.path == "requirements.txt"]
 
 
+def test_a_base_that_becomes_nuclios_processor_still_does() -> None:
+    entry = ["/opt/nuwrap/bin/nuwrap-host", "exec", "--"]
+    found = plan(known=on_ours(entrypoint=entry, command=["processor"]))
+    assert found.dockerfile.endswith(f'ENTRYPOINT {json.dumps(entry)}\nCMD ["processor"]\n')
+    other = plan(known=on_ours(entrypoint=["/bin/sh"], command=["processor"]))
+    assert other.dockerfile.endswith('ENTRYPOINT ["/opt/nuwrap/bin/nuwrap-host"]\nCMD ["job"]\n')
+
+
 def test_what_the_image_runs_by_itself_is_the_functions_job() -> None:
     found = plan({"requirements": ["numpy"], "init_function": "setup", "project": "p"})
     text = next(one.text for one in found.files if one.path == "records/launch.json")

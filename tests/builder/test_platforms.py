@@ -25,7 +25,8 @@ def test_a_platform_has_what_the_protocol_asks(name: str, verb: str) -> None:
 
 def test_an_unknown_platform_is_answered_with_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match="platform 'locl' is not known; allowed: docker, kubernetes, local; did you mean 'local'"
+        UsageError,
+        match="platform 'locl' is not known; allowed: docker, kubernetes, local, nuclio; did you mean 'local'",
     ):
         get_platform("locl")
 

@@ -183,7 +183,7 @@ def test_a_service_is_started_again_where_it_was(dh: Any) -> None:
         ({"local_execution": False}, "local_execution is false, and no other platform is set"),
         (
             {"platform": "locl"},
-            "platform 'locl' is not known; allowed: docker, kubernetes, local; did you mean 'local'",
+            "platform 'locl' is not known; allowed: docker, kubernetes, local, nuclio; did you mean 'local'",
         ),
     ],
 )

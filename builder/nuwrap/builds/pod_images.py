@@ -9,7 +9,7 @@ from nuwrap.errors import PlatformError, RegistryError
 from nuwrap.platforms import Container, PodImages
 from nuwrap.registry.images import read_image
 from nuwrap.spec.build import LABEL_API, LABEL_CONTENT, BuildSettings, ImageFacts
-from nuwrap.spec.images import python_image
+from nuwrap.spec.images import nuclio_image, python_image
 from nuwrap.spec.reference import parse_reference
 from nuwrap_runtime import __version__
 from nuwrap_runtime.launch import API
@@ -22,20 +22,24 @@ def choose_pod_images(
     environ: Mapping[str, str],
     *,
     say: Callable[[str], None],
+    has_processor: bool = False,
 ) -> PodImages:
     """Return the images of a run. One that only the cluster can reach is taken as it is named, and said so.
+
+    With `has_processor` ours is the one that becomes Nuclio's processor.
 
     Raises PlatformError where ours are in no registry, or the image is of another version of the launch document.
     """
     image = container.image or container.base_image
     own = settings.images_registry
-    fetcher = python_image(own, __version__, python_version) if own else ""
+    name_of = nuclio_image if has_processor else python_image
+    fetcher = name_of(own, __version__, python_version) if own else ""
     found = _find(image or fetcher, settings, environ, say) if image or fetcher else None
     is_ours = not image or (found is not None and LABEL_API in found.labels)
     if not fetcher and not (image and is_ours):
         raise PlatformError(
             "a cluster takes nuwrap's own images from a registry, and none is set; push them with "
-            "`make build-images REGISTRY=HOST/TEAM PUSH=1`, then `nuwrap config set images.registry HOST/TEAM`"
+            f"`{_how_to_make(has_processor=has_processor)}`, then `nuwrap config set images.registry HOST/TEAM`"
         )
     if found:
         _check_api(image or fetcher, found)
@@ -43,7 +47,8 @@ def choose_pod_images(
     if not image:
         return PodImages(pinned, pinned)
     if is_ours:  # it has what fetches, too
-        return PodImages(pinned, pinned, is_baked=bool(found and found.labels.get(LABEL_CONTENT)))
+        is_baked = bool(found and found.labels.get(LABEL_CONTENT))
+        return PodImages(pinned, pinned, is_baked=is_baked, becomes_another=bool(found and found.becomes_another))
     return PodImages(pinned, _pin(fetcher, _find(fetcher, settings, environ, say)), is_foreign=True)
 
 
@@ -68,6 +73,10 @@ def _find(
             raise PlatformError(f"image {reference!r} is not there: {exc}") from exc
         say(f"image {reference!r} cannot be looked at from here, so it is not pinned to what it is now: {exc}")
         return None
+
+
+def _how_to_make(*, has_processor: bool) -> str:
+    return f"make build-images REGISTRY=HOST/TEAM PUSH=1{' PROCESSOR_IMAGE=IMAGE' if has_processor else ''}"
 
 
 def _check_api(reference: str, found: ImageFacts) -> None:

@@ -27,8 +27,9 @@ ADDRESSES = ("address", "port", "admin_port")
 RECORD = ".nuwrap-nuclio"  # digests of what nuwrap wrote, by file
 LOOPBACK = "127.0.0.1"
 CODE_BYTES = 8 * 1024 * 1024  # as base64 it must fit a launch document
+TO_BE_ADDED = " How the image is built is to be added: spec.build or spec.image."
 HEADS: Mapping[str, str] = {
-    FUNCTION: "# For nuctl and Nuclio's dashboard. How the image is built is to be added: spec.build or spec.image.\n",
+    FUNCTION: "# For nuctl and Nuclio's dashboard.{}\n",
     PROCESSOR: "# For `processor --config`. The function itself is in launch.json.\n",
     PLATFORM: "# For `processor --platform-config`.\n",
 }
@@ -39,6 +40,7 @@ class NuclioOptions(Options):
     """The arguments of `nuwrap nuclio` as they were typed."""
 
     output: str = "nuclio"
+    image: str = ""
     workers: int | None = None
     max_body_bytes: int | None = None
     address: str | None = None
@@ -54,12 +56,14 @@ def write_files(options: NuclioOptions) -> int:
     """
     file = open_function(options)
     values = _values(file, options)
-    launch = _launch(file, values)
-    deployment = _deploy(file, values, launch)
+    launch = plan_launch(file, values)
+    deployment = plan_deployment(file, values, launch, options.image)
     files = _files(file, values, launch, deployment)
     _check_own(options.output, files)
     _write_all(options.output, files)
-    _print(options, list(files), list(_notes(file, launch)), _next_commands(options.output, deployment))
+    _print(
+        options, list(files), list(notes(file, launch, image=options.image)), _next_commands(options.output, deployment)
+    )
     return 0
 
 
@@ -69,7 +73,7 @@ def _values(file: FunctionFile, options: NuclioOptions) -> RunValues:
     return make_run_values("serve", {**run_fields(options), **given}, origin=f"the run of {file.function.name!r}")
 
 
-def _launch(file: FunctionFile, values: RunValues) -> Launch:
+def plan_launch(file: FunctionFile, values: RunValues) -> Launch:
     """Return what the container does; where it listens is Nuclio's to say."""
     launch = plan_launch_here(file.function, values)
     plain = {name: getattr(Serve(), name) for name in ADDRESSES}
@@ -79,10 +83,11 @@ def _launch(file: FunctionFile, values: RunValues) -> Launch:
     return parse_launch(embed_code(launch, _read_code(file, launch.code_src)).to_document())
 
 
-def _deploy(file: FunctionFile, values: RunValues, launch: Launch) -> Deployment:
+def plan_deployment(file: FunctionFile, values: RunValues, launch: Launch, image: str) -> Deployment:
+    """Return the function as nuctl deploys it; with an image, without a build."""
     environ = {one.name: one.value for one in values.envs}
     version = PYTHON_VERSIONS[file.function.python_version]
-    return plan_function(launch, version, description=file.function.description, environ=environ)
+    return plan_function(launch, version, description=file.function.description, environ=environ, image=image)
 
 
 def _files(file: FunctionFile, values: RunValues, launch: Launch, deployment: Deployment) -> dict[str, str]:
@@ -95,7 +100,8 @@ def _files(file: FunctionFile, values: RunValues, launch: Launch, deployment: De
         PROCESSOR: plan_processor(listening, version),
         PLATFORM: plan_platform(listening),
     }
-    files = {name: HEADS[name] + dump_document(document) for name, document in documents.items()}
+    more = "" if "image" in deployment.document["spec"] else TO_BE_ADDED
+    files = {name: HEADS[name].format(more) + dump_document(document) for name, document in documents.items()}
     return {**files, LAUNCH_NAME: json.dumps(launch.to_document(), indent=1) + "\n"}
 
 
@@ -118,14 +124,15 @@ def _read_code(file: FunctionFile, code_src: str) -> bytes:
     return content
 
 
-def _notes(file: FunctionFile, launch: Launch) -> Iterator[str]:
+def notes(file: FunctionFile, launch: Launch, *, image: str = "") -> Iterator[str]:
     """Yield what a person should hear of before a container does."""
     function = file.function
     if launch.base64 and not function.base64:
         yield f"{function.code_src!r} as it is now is taken along, as main.py"
     images = [name for name in ("image", "base_image") if getattr(function, name)]
     if images:
-        yield f"{' and '.join(images)} of the function: not used; how the image is built is to be added to {FUNCTION}"
+        what = f"it runs {image!r}" if image else f"how the image is built is to be added to {FUNCTION}"
+        yield f"{' and '.join(images)} of the function: not used; {what}"
     for key, entity in launch.entities.items():
         if "://" not in str(entity["path"]):
             yield f"{key} is {str(entity['path'])!r}, a path of this machine: it must be there in the container too"

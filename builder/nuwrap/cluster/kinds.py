@@ -38,6 +38,8 @@ KINDS: Final = {
     "LimitRange": Kind("v1", "limitranges"),
     "Namespace": Kind("v1", "namespaces", has_namespace=False),
     "Node": Kind("v1", "nodes", has_namespace=False),
+    "NuclioFunction": Kind("nuclio.io/v1beta1", "nucliofunctions"),
+    "NuclioProject": Kind("nuclio.io/v1beta1", "nuclioprojects"),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
     "ResourceQuota": Kind("v1", "resourcequotas"),

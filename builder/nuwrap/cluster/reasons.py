@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from nuwrap.text import escape
 
-MAIN: Final = "main"
+MAINS: Final = frozenset({"main", "nuclio"})  # the function's own container, ours or as Nuclio names it
 TEXT_CHARACTERS: Final = 2000
 # Reasons of a waiting container that time alone does not mend (kubelet, pkg/kubelet/images/types.go and
 # kuberuntime_container.go); a pull is tried again by the node, and a registry may come back.
@@ -70,7 +70,7 @@ def ended_container(pod: Mapping[str, Any], *, last: bool = False) -> Ended | No
         before = (status.get("lastState") or {}).get("terminated") if last else None
         ended = (status.get("state") or {}).get("terminated") or before or {}
         name = str(status.get("name", ""))
-        if ended and (name == MAIN or ended.get("exitCode")):
+        if ended and (name in MAINS or ended.get("exitCode")):
             message = str(ended.get("message", ""))
             return Ended(name, int(ended.get("exitCode", 0)), str(ended.get("reason", "")), message)
     return None
@@ -79,7 +79,7 @@ def ended_container(pod: Mapping[str, Any], *, last: bool = False) -> Ended | No
 def is_main_running(pod: Mapping[str, Any]) -> bool:
     """Tell whether the function's own container runs."""
     found = pod.get("status", {}).get("containerStatuses") or ()
-    return any(one.get("name") == MAIN and "running" in (one.get("state") or {}) for one in found)
+    return any(one.get("name") in MAINS and "running" in (one.get("state") or {}) for one in found)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -18,8 +18,8 @@ from nuwrap.cluster.admission import check_admission
 from nuwrap.cluster.client import Cluster, ClusterError, connect
 from nuwrap.cluster.log_lines import LogLines
 from nuwrap.cluster.pod_news import PodNews
-from nuwrap.cluster.reasons import MAIN, ended_container
 from nuwrap.cluster.reasons import Ended as ContainerEnded
+from nuwrap.cluster.reasons import ended_container
 from nuwrap.command import Completed, Mask
 from nuwrap.engines import Order
 from nuwrap.engines.kaniko_answers import keep_answers, kept_answers
@@ -29,6 +29,7 @@ from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, has_loopback, pac
 from nuwrap.errors import BuildError, PlatformError
 from nuwrap.plan.kubernetes.build_job import ASKING, FILL, FILLED, BuildPlace, plan_build_job, plan_questions
 from nuwrap.plan.kubernetes.labels import ACTION_LABEL, RUN_LABEL
+from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.spec.build import Event
 
 TERMINATION: Final = "/dev/termination-log"

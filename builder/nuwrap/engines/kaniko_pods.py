@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.cluster.pod_news import PodNews
-from nuwrap.cluster.reasons import MAIN, ended_container, job_failure, why_gone, why_waiting
+from nuwrap.cluster.reasons import ended_container, job_failure, why_gone, why_waiting
 from nuwrap.engines.kaniko_place import Watch
 from nuwrap.errors import BuildError
 from nuwrap.plan.kubernetes.build_job import FILL, BuildPlace
+from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.spec.build import Event
 
 EVENTS_S: Final = 2.0

@@ -132,6 +132,8 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
         copies_wheels=given.wheels and not given.mounts_context,
         late_envs=[(one.name, one.value) for one in values.envs if one.persist and one.name not in facts.base.env],
     )
+    if facts.base.becomes_another:
+        sheet = replace(sheet, entrypoint=facts.base.entrypoint, command=facts.base.command)
     noted = [f"instruction {number} {note}" for number, (_, note) in enumerate(completed, 1) if note]
     return sheet, [*noted, *_notes(given)]
 

@@ -27,7 +27,8 @@ LINE_BYTES: Final = 65_535
 PYTHON_PLACE: Final = "/opt/python"
 _CARRIED_OUT = ("COPY ", "FROM ", "RUN ", "WORKDIR ")
 # Bytecode is believed without a look at its source, and made once: a user without rights cannot, at each start.
-_COMPILE = f'["{TREE}/bin/nuwrap-host", "compile"]'  # bytecode of the base's standard library and of our tree
+HOST = f"{TREE}/bin/nuwrap-host"
+_COMPILE = f'["{HOST}", "compile"]'  # bytecode of the base's standard library and of our tree
 _CONSTANT: Mapping[str, Any] = {
     "places": {"tree": TREE, "code": CODE, "records": RECORDS},
     "writable": "/work /cache /tmp",
@@ -45,7 +46,8 @@ class Sheet:
     `clears_code` tells that the base has another function's code. `names_user` names the user, who may have no entry
     in /etc/passwd. `python_check` and `python_install` are commands, "" for none. `early_envs` stay and are set before
     the instructions, `late_envs` after them. `install` is the command of the requirements, empty for none. `mounts`
-    and `install_mounts` stand before each instruction and before `install`.
+    and `install_mounts` stand before each instruction and before `install`. `entrypoint` with `command` is what the
+    image starts by itself.
     """
 
     base: str
@@ -65,6 +67,8 @@ class Sheet:
     copies_wheels: bool = False
     late_envs: Sequence[tuple[str, str]] = ()
     labels: Sequence[tuple[str, str]] = ()
+    entrypoint: Sequence[str] = (HOST,)
+    command: Sequence[str] = ("job",)
 
 
 def render(sheet: Sheet) -> str:

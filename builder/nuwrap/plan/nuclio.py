@@ -21,6 +21,10 @@ INLINE_BYTES = 96 * 1024  # one environment string ends at 128 KiB (linux/binfmt
 IMAGE_TREE = "/opt/nuwrap"
 SCRIPT = f"{IMAGE_TREE}/worker/nuwrap_runtime/worker/nuclio_wrapper.py"
 LAUNCH_FOLDER, SECRETS_FOLDER = "/etc/nuwrap/launch", "/etc/nuwrap/secrets"
+FOLDERS: Mapping[str, str] = {"NUWRAP_WORK": "/work", "NUWRAP_CACHE": "/cache"}  # all containers of a pod have both
+READY_S = 900  # until the first pod is ready; code is fetched and requirements are installed before
+LOG_LEVEL = "NUWRAP_LOG_LEVEL"
+LEVELS: Mapping[str, str] = {"debug": "debug", "info": "info", "warn": "warn", "warning": "warn", "error": "error"}
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only read
 NAME_CHARACTERS = 63  # of a Kubernetes name that is a DNS label
 
@@ -46,15 +50,15 @@ def plan_processor(launch: Launch, python_version: str) -> dict[str, Any]:
         "metadata": {"name": resource_name(launch.function), "namespace": "default"},
         "spec": {
             "runtime": f"python:{python_version}",
-            "handler": _handler(launch),
+            "handler": handler_of(launch),
             "triggers": {
                 "http": {
-                    **_http_trigger(launch),
+                    **http_trigger(launch),
                     "url": _join(launch.serve.address, launch.serve.port),
-                    "workerTerminationTimeout": _duration(launch.grace_s),
+                    "workerTerminationTimeout": duration(launch.grace_s),
                 }
             },
-            **_event_timeout(launch),
+            **event_timeout(launch),
         },
     }
 
@@ -75,15 +79,22 @@ def plan_platform(launch: Launch, *, level: str = "info", encoding: str = "conso
 
 
 def plan_function(
-    launch: Launch, python_version: str, *, description: str = "", environ: Mapping[str, str] | None = None
+    launch: Launch,
+    python_version: str,
+    *,
+    description: str = "",
+    environ: Mapping[str, str] | None = None,
+    image: str = "",
 ) -> Deployment:
-    """Return `function.yaml` for nuctl and the dashboard; how its image is built is the user's to add.
+    """Return `function.yaml` for nuctl and the dashboard; without an `image` how it is built is the user's to add.
 
-    `environ` are further variables of the function. A launch document of more than 96 KiB is a file in the container,
-    from a Secret. Secrets are there by name.
+    `image` is one with our runtime and Nuclio's processor: it is run as it is. `environ` are further variables of the
+    function. A launch document of more than 96 KiB is a file in the container, from a Secret. Secrets are there by
+    name.
     """
     name = resource_name(launch.function)
-    text = json.dumps(launch.to_document(), ensure_ascii=False)
+    # Kubernetes puts a variable in for $(NAME), and takes $$ for $; as JSON has another way to write it, it finds none
+    text = json.dumps(launch.to_document(), ensure_ascii=False).replace("$", "\\u0024")
     embedded = len(text.encode("utf-8", "surrogatepass")) <= INLINE_BYTES
     mounts: dict[str, tuple[str, Sequence[str]]] = {}
     variables = {"NUCLIO_PYTHON_WRAPPER_PATH": SCRIPT, "NUWRAP_LAUNCH": text}
@@ -93,14 +104,20 @@ def plan_function(
     if launch.secrets:
         variables["NUWRAP_SECRETS"] = SECRETS_FOLDER
         mounts[f"{name}-secrets"] = SECRETS_FOLDER, launch.secrets
+    volumes = [_volume(secret, path) for secret, (path, _) in mounts.items()]
+    if image:
+        volumes += [_folder(variable, path) for variable, path in FOLDERS.items()]
+        variables |= FOLDERS
+    env = [{"name": key, "value": value} for key, value in {**(environ or {}), **variables}.items()]
     spec = {
         **({"description": description} if description else {}),
         "runtime": f"python:{python_version}",
-        "handler": _handler(launch),
-        "env": [{"name": key, "value": value} for key, value in {**(environ or {}), **variables}.items()],
-        "triggers": {"http": _http_trigger(launch)},
-        **_event_timeout(launch),
-        **({"volumes": [_volume(secret, path) for secret, (path, _) in mounts.items()]} if mounts else {}),
+        "handler": handler_of(launch),
+        **(_run_as_it_is(image, env) if image else {}),
+        "env": env,
+        "triggers": {"http": http_trigger(launch)},
+        **event_timeout(launch),
+        **({"volumes": volumes} if volumes else {}),
     }
     document = {"apiVersion": API, "kind": KIND, "metadata": {"name": name}, "spec": spec}
     return Deployment(document, embedded, {secret: keys for secret, (_, keys) in mounts.items()})
@@ -122,11 +139,13 @@ def resource_name(text: str) -> str:
     return kept if kept[:1].isalpha() else f"fn-{kept}"[:NAME_CHARACTERS].rstrip("-")
 
 
-def _handler(launch: Launch) -> str:
+def handler_of(launch: Launch) -> str:
+    """Return the handler as Nuclio names it, with its module."""
     return launch.handler if ":" in launch.handler else f"main:{launch.handler}"
 
 
-def _http_trigger(launch: Launch) -> dict[str, Any]:
+def http_trigger(launch: Launch) -> dict[str, Any]:
+    """Return the trigger that each function has, with as many workers as the launch says."""
     return {
         "kind": "http",
         "name": "http",
@@ -135,11 +154,17 @@ def _http_trigger(launch: Launch) -> dict[str, Any]:
     }
 
 
-def _event_timeout(launch: Launch) -> dict[str, str]:
-    return {} if launch.timeout_s is None else {"eventTimeout": _duration(launch.timeout_s)}
+def event_timeout(launch: Launch) -> dict[str, str]:
+    """Return the time of one call as a function's spec has it, nothing where there is none."""
+    return {} if launch.timeout_s is None else {"eventTimeout": duration(launch.timeout_s)}
 
 
-def _duration(seconds: float) -> str:
+def log_level(environ: Mapping[str, str]) -> str:
+    """Return the level of the processor's log, in Nuclio's words."""
+    return LEVELS.get(environ.get(LOG_LEVEL, "").lower(), "info")
+
+
+def duration(seconds: float) -> str:
     """Return the seconds as Go reads a duration."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
@@ -148,6 +173,17 @@ def _join(address: str, port: int) -> str:
     """Return where a Go program listens; without an address on all of them."""
     host = "" if address in EVERYWHERE else address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _run_as_it_is(image: str, env: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return what has the code fetched and installed first: a processor that does not answer for 20 s is killed."""
+    prepare = {"name": "fetch", "image": image, "command": [f"{IMAGE_TREE}/bin/nuwrap-host"], "args": ["prepare"]}
+    return {"image": image, "readinessTimeoutSeconds": READY_S, "initContainers": [{**prepare, "env": env}]}
+
+
+def _folder(variable: str, path: str) -> dict[str, Any]:
+    name = variable.lower().replace("_", "-")
+    return {"volume": {"name": name, "emptyDir": {}}, "volumeMount": {"name": name, "mountPath": path}}
 
 
 def _volume(secret: str, path: str) -> dict[str, Any]:

@@ -33,13 +33,15 @@ class Container:
 @dataclass(frozen=True)
 class PodImages:
     """The images of a pod, pinned where their registry answers. `image` has the function; `fetcher` is ours of the same
-    Python. `is_foreign` tells that the runtime is to be brought in, `is_baked` that the code is in the image.
+    Python. `is_foreign` tells that the runtime is to be brought in, `is_baked` that the code is in the image,
+    `becomes_another` that it is started as Nuclio's processor.
     """
 
     image: str = ""
     fetcher: str = ""
     is_foreign: bool = False
     is_baked: bool = False
+    becomes_another: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,9 @@ PLATFORMS: Final[Mapping[str, str]] = {
     "docker": "nuwrap.platforms.docker",
     "kubernetes": "nuwrap.platforms.kubernetes",
     "local": "nuwrap.platforms.local",
+    "nuclio": "nuwrap.platforms.nuclio",
 }
-REMOTE: Final = frozenset({"kubernetes"})
+REMOTE: Final = frozenset({"kubernetes", "nuclio"})
 
 
 def goes_on_there(platform: str, action: str) -> bool:

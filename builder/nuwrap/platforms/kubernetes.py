@@ -14,33 +14,28 @@ from nuwrap.cluster.admission import check_admission
 from nuwrap.cluster.client import ClusterError
 from nuwrap.cluster.reasons import ended_container, is_main_running, job_failure, why_waiting
 from nuwrap.command import take_stops
-from nuwrap.errors import NuwrapError, PlatformError
+from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes import hide_secrets, plan_run
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.plan.kubernetes.request import RunObjects
-from nuwrap.platforms import Found, GoesOn, Job, Placed, Screen, Seen
+from nuwrap.platforms import Found, Job, Placed, Screen, Seen
 from nuwrap.platforms.kubernetes_cluster import connect_again, connect_for
-from nuwrap.platforms.kubernetes_end import write_end
-from nuwrap.platforms.kubernetes_follow import Following, JobFollower, NeverBegins
+from nuwrap.platforms.kubernetes_end import write_called_off, write_end
+from nuwrap.platforms.kubernetes_follow import Following, JobFollower, NeverBegins, telling
 from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.platforms.kubernetes_found import take_over as take_run_over
 from nuwrap.platforms.kubernetes_place import plan_wanted
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped, note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import manifests, submit
 from nuwrap.platforms.kubernetes_wanted import (
-    GIVEN,
     is_submitted,
+    keep_files,
     read_wanted,
     write_wanted,
 )
-from nuwrap.platforms.left import write_failure
 from nuwrap.platforms.passing import warn_of_variables
 from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
 from nuwrap_runtime.launch import parse_launch
-from nuwrap_runtime.result import STOPPED, Failure
-
-STOPPED_CODE = 143
-SHORT_ID = 8
 
 
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
@@ -53,10 +48,7 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
     warn_of_variables(environ, decided_variables(job.launch), say)
     folder = make_run_folder(job.base, job.launch.run, job.attempt)
     try:
-        for at, path in job.cluster.files.items():
-            target = os.path.join(folder, GIVEN, at)
-            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-            shutil.copyfile(path, target)
+        keep_files(folder, job.cluster.files)
         check_admission(cluster, manifests(folder, wanted))
         write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
         write_wanted(folder, wanted)
@@ -85,39 +77,23 @@ def plan(job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
 def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:
     """Submit the run unless the cluster has it, stay with it to its end, and keep its result. See `Remote.attend`."""
     wanted = read_wanted(placed.folder)
-    with open_log(placed.folder) as log, take_stops() as stops:
-        try:
-            cluster = connect_again(wanted, placed.environ)
-            following = Following(cluster, wanted, screen, stops, placed.folder, log, tuple(secrets.values()))
-            if not is_submitted(placed.folder):
-                if was_asked(placed.folder) or (stops.has_come and not screen.is_detached):
-                    return _call_off(following)
-                if stops.has_come:
-                    return None
-                submit(cluster, placed, wanted, secrets)
-            if was_asked(placed.folder):  # by who came while it was submitted
-                ask_to_end(cluster, wanted)
-            if action == "serve":
-                from nuwrap.platforms.kubernetes_service import attend_service
+    with open_log(placed.folder) as log, take_stops() as stops, telling(placed.folder, wanted, log):
+        cluster = connect_again(wanted, placed.environ)
+        following = Following(cluster, wanted, screen, stops, placed.folder, log, tuple(secrets.values()))
+        if not is_submitted(placed.folder):
+            if was_asked(placed.folder) or (stops.has_come and not screen.is_detached):
+                cluster.delete(wanted.kind, wanted.name)  # what may be half made
+                return write_called_off(placed.folder, wanted)
+            if stops.has_come:
+                return None
+            submit(cluster, placed, wanted, secrets)
+        if was_asked(placed.folder):  # by who came while it was submitted
+            ask_to_end(cluster, wanted)
+        if action == "serve":
+            from nuwrap.platforms.kubernetes_service import ServiceFollower, attend_service
 
-                return attend_service(following)
-            return _attend_job(following)
-        except NuwrapError as exc:  # who attends tells it to a person; the log has it for who looks later
-            os.write(log, f"nuwrap  error: {exc}\n".encode())
-            if isinstance(exc, NeverBegins) or not is_submitted(placed.folder):
-                raise
-            raise GoesOn(
-                f"{exc}. The run goes on in the cluster: `nuwrap logs -f {wanted.run[:8]}` follows it"
-            ) from exc
-
-
-def _call_off(following: Following) -> int:
-    """End a run that has not begun: what may be half made of it goes, and its result says so."""
-    wanted = following.wanted
-    following.cluster.delete(wanted.kind, wanted.name)
-    failure = Failure("stopped", "Stopped", "the run was stopped before it began")
-    write_failure(following.folder, parse_launch(dict(wanted.launch)), STOPPED_CODE, failure, state=STOPPED)
-    return STOPPED_CODE
+            return attend_service(ServiceFollower(following))
+        return _attend_job(following)
 
 
 def _attend_job(following: Following) -> int | None:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nuwrap.cluster.reasons import HINTS, MAIN, Ended
+from nuwrap.cluster.reasons import HINTS, MAINS, Ended
 from nuwrap.platforms.kubernetes_follow import Outcome
+from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.platforms.left import PHASES, localize, replace_result, write_failure
 from nuwrap.platforms.run_folder import RESULT
-from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.launch import Launch, parse_launch
 from nuwrap_runtime.result import SCHEMA, STOPPED, TERMINATION_BYTES, Failure
 from nuwrap_runtime.result_lines import read_result_lines
 from nuwrap_runtime.schema import faults
@@ -24,6 +25,7 @@ def write_end(folder: str, launch: Launch, outcome: Outcome, paths: Mapping[str,
     """Leave the result in the folder and return the exit code."""
     told = _told(outcome)
     if told:
+        told = {"project": launch.project, "function": launch.function, "run": launch.run, **told}
         replace_result(folder, told)
         localize(folder, paths)
     elif os.path.exists(os.path.join(folder, RESULT)):
@@ -34,6 +36,13 @@ def write_end(folder: str, launch: Launch, outcome: Outcome, paths: Mapping[str,
     if failure:
         write_failure(folder, launch, code, failure)
     return code
+
+
+def write_called_off(folder: str, wanted: Wanted) -> int:
+    """Leave the result of a run that was stopped before the cluster had it, and return the exit code."""
+    failure = Failure("stopped", "Stopped", "the run was stopped before it began")
+    write_failure(folder, parse_launch(dict(wanted.launch)), STOPPED_CODE, failure, state=STOPPED)
+    return STOPPED_CODE
 
 
 def _end_stopped(folder: str, launch: Launch, told: Mapping[str, Any]) -> int:
@@ -64,8 +73,8 @@ def _reason(outcome: Outcome, told: Mapping[str, Any]) -> tuple[int, Failure | N
         return KILLED_CODE, Failure("platform", "OutOfMemory", message, signal="SIGKILL")
     if outcome.failure[0] == "DeadlineExceeded" and told.get("state") != "COMPLETED":
         return TIMEOUT_CODE, Failure("platform", "DeadlineExceeded", HINTS["DeadlineExceeded"])
-    if told and ended:
-        return ended.exit_code, None
+    if told and ended:  # Nuclio's processor ends by a code of its own, whatever its worker had to say
+        return int(told["exit_code"]) if ended.container == "nuclio" else ended.exit_code, None
     if ended:
         return _without_word(ended, outcome)
     if outcome.gone:
@@ -81,7 +90,7 @@ def _without_word(ended: Ended, outcome: Outcome) -> tuple[int, Failure]:
     if outcome.gone:
         return PLATFORM_CODE, Failure("platform", "Evicted", outcome.gone)
     said = ended.message[-LAST_BYTES:].strip()
-    if ended.container != MAIN:
+    if ended.container not in MAINS:
         phase, kind = PHASES.get(ended.exit_code, ("platform", "PlatformError"))
         what = f"container {ended.container!r} ended with exit code {ended.exit_code}"
         return ended.exit_code, Failure(phase, kind, said or what)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.cluster.pod_news import PodNews
 from nuwrap.cluster.reasons import (
-    MAIN,
+    MAINS,
     Ended,
     Waiting,
     ended_container,
@@ -22,12 +22,12 @@ from nuwrap.cluster.reasons import (
     why_waiting,
 )
 from nuwrap.command import Stops
-from nuwrap.errors import PlatformError
+from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
-from nuwrap.platforms import Screen
+from nuwrap.platforms import GoesOn, Screen
 from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
-from nuwrap.platforms.kubernetes_wanted import Wanted
+from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted
 
 LOOK_S: Final = 0.2
 EVENTS_S: Final = 2.0
@@ -103,6 +103,18 @@ class Following:
         raise NeverBegins(f"{how}: {waiting.reason}")
 
 
+@contextmanager
+def telling(folder: str, wanted: Wanted, log: int) -> Iterator[None]:
+    """Write an error of the body to the log too, for who looks later; of a run that goes on it is raised as GoesOn."""
+    try:
+        yield
+    except NuwrapError as exc:
+        os.write(log, f"nuwrap  error: {exc}\n".encode())
+        if isinstance(exc, NeverBegins) or not is_submitted(folder):
+            raise
+        raise GoesOn(f"{exc}. The run goes on in the cluster: `nuwrap logs -f {wanted.run[:8]}` follows it") from exc
+
+
 class JobFollower:
     """Follows one Job in the calling thread until it has ended; a stop of a detached screen ends the following."""
 
@@ -160,7 +172,7 @@ class JobFollower:
                 self._finish_others()
                 self._readers[name, container] = reader
                 reader.start()
-            if container == MAIN and not self._has_begun:
+            if container in MAINS and not self._has_begun:
                 self._has_begun = True
                 self._following.screen.on_start(os.getpid())
 

@@ -24,19 +24,25 @@ from nuwrap_runtime.launch import parse_launch
 
 ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 KINDS: Final = {"Job": "job", "Deployment": "serve"}
+OTHERS: Final = "!nuclio.io/class"  # no label of Nuclio's: its controller gives ours to the Deployments that it makes
 RECORD_BYTES: Final = 1024 * 1024
+SERVICES: Final = {"Deployment": "{}", "NuclioFunction": "nuclio-{}"}  # how the Service of each is called
 
 
-def find_runs(cluster: Cluster, project: str, known: frozenset[str]) -> list[Found]:
-    """Return the runs of the namespace that are not known, of one project where it is given."""
+def find_runs(cluster: Cluster, project: str, known: frozenset[str], kinds: Mapping[str, str] = KINDS) -> list[Found]:
+    """Return the runs of the namespace that are not known, of one project where it is given.
+
+    `kinds` are those of the platform's workloads, each with the action of its runs.
+    """
     labels = {**MANAGED, **({PROJECT_LABEL: label_value(project)} if project else {})}
+    selector = ",".join([*(f"{name}={one}" for name, one in labels.items()), OTHERS])
     found = []
-    for kind in KINDS:
-        for one in cluster.list(kind, labels=labels):
+    for kind, action in kinds.items():
+        for one in cluster.list(kind, labels=selector):
             run = str(one["metadata"]["labels"].get(RUN_LABEL, ""))
             is_build = one["metadata"]["labels"].get(ACTION_LABEL) == "build"  # which is its builder's alone
             if ID.fullmatch(run) and run not in known and not is_build:
-                found.append(_read(cluster, kind, one))
+                found.append(_read(cluster, kind, action, one))
     return found
 
 
@@ -69,14 +75,14 @@ def take_over(cluster: Cluster, found: Found, base: str, settings: Mapping[str, 
     return folder
 
 
-def _read(cluster: Cluster, kind: str, workload: Mapping[str, Any]) -> Found:
+def _read(cluster: Cluster, kind: str, action: str, workload: Mapping[str, Any]) -> Found:
     """Return the run of a workload; one whose Secret cannot be read, or is not ours, has a `reason`."""
     about = workload["metadata"]
     name, labels = str(about["name"]), about["labels"]
     made = {
         "name": name,
         "run": labels[RUN_LABEL],
-        "action": KINDS[kind],
+        "action": action,
         "created": about.get("creationTimestamp", ""),
     }
     try:
@@ -115,10 +121,10 @@ def _document(secret: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _service_type(cluster: Cluster, kind: str, name: str) -> str:
-    if kind != "Deployment":
+    if kind not in SERVICES:
         return ""
     try:
-        service = cluster.get("Service", name) or {}
+        service = cluster.get("Service", SERVICES[kind].format(name)) or {}
     except ClusterError:
         return ""
     return str(service.get("spec", {}).get("type", ""))

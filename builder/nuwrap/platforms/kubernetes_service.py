@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nuwrap.cluster.client import ClusterError
 from nuwrap.cluster.pod_news import PodNews
-from nuwrap.cluster.reasons import Ended, ended_container, is_main_running, is_ready, why_waiting
+from nuwrap.cluster.reasons import Ended, Waiting, ended_container, is_main_running, is_ready, why_waiting
 from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms.kubernetes_address import Address, find_address
@@ -19,9 +19,11 @@ from nuwrap.platforms.kubernetes_end import write_end
 from nuwrap.platforms.kubernetes_follow import Following, NeverBegins, Outcome
 from nuwrap.platforms.kubernetes_log import Heard, LogReader
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
-from nuwrap.platforms.kubernetes_wanted import has_been_ready, note_ready
+from nuwrap.platforms.kubernetes_wanted import Wanted, has_been_ready, note_ready
 from nuwrap.platforms.run_folder import write_private
 from nuwrap_runtime.launch import parse_launch
+
+Pods = Mapping[str, Mapping[str, Any]]
 
 ADDRESSES: Final = "service.json"
 EVENTS_S: Final = 2.0
@@ -30,31 +32,27 @@ LOG_END_S: Final = 10.0
 FINAL_CODES: Final = range(2, 8)  # launch, source, requirements, load, init, inputs: another start ends the same way
 
 
-def attend_service(following: Following) -> int | None:
+def attend_service(follower: ServiceFollower) -> int | None:
     """Follow the service to its end; see `Platform.attend`. With a detached screen a stop of this process leaves it."""
     with suppress(FileNotFoundError):
-        os.unlink(os.path.join(following.folder, ADDRESSES))  # of who followed before
-    wanted = following.wanted
+        os.unlink(os.path.join(follower.following.folder, ADDRESSES))  # of who followed before
     try:
-        outcome = _ServiceFollower(following).follow()
+        outcome = follower.follow()
     except NeverBegins:  # nothing of it stays
-        _remove(following)
+        follower.remove()
         raise
     if outcome is None:
         return None
-    code = write_end(following.folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
-    _remove(following)  # not before: who comes after a process that was killed here finds the reason
+    code = follower.write_end(outcome)
+    follower.remove()  # not before: who comes after a process that was killed here finds the reason
     return code
 
 
-def _remove(following: Following) -> None:
-    """Remove the Deployment, and with it all that belongs to it."""
-    following.cluster.delete("Deployment", following.wanted.name)
+class ServiceFollower:
+    """Follows one service in the calling thread. Another workload than a Deployment has the public verbs otherwise."""
 
-
-class _ServiceFollower:
     def __init__(self, following: Following) -> None:
-        self._following = following
+        self.following = following
         self._began = time.monotonic()
         self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[str, LogReader] = {}
@@ -64,8 +62,8 @@ class _ServiceFollower:
         self._last_end: Ended | None = None
 
     def follow(self) -> Outcome | None:
-        following = self._following
-        with self._news, find_address(following.cluster, following.wanted, self._news) as address:
+        """Return how the service ended, None where this process was told to leave it. Raises NeverBegins."""
+        with self._news, find_address(self.following.cluster, self.served(), self._news) as address:
             try:
                 return self._follow(address)
             finally:
@@ -77,28 +75,28 @@ class _ServiceFollower:
         while True:
             pods = self._news.take()
             self._read_logs(pods)
-            if self._following.stops.has_come and self._leaves():
+            if self.following.stops.has_come and self._leaves():
                 return None
             if not self._was_ready and any(map(is_ready, pods.values())):
                 self._was_ready = True
-                note_ready(self._following.folder)
+                note_ready(self.following.folder)
             failed = self._failed_for_good(pods)
             if failed:
                 self._finish_logs()
                 return Outcome(failed)
-            if not self._is_told and any(map(is_main_running, pods.values())):
+            if not self._is_told and self.has_begun(pods):
                 self._tell_address(address.open())
             now = time.monotonic()
             if now >= next_look:
                 next_look = now + (0.5 if self._is_asked else LOOK_S)
-                outcome = self._look(pods)
+                outcome = self.look(pods)
                 if outcome:
                     return outcome
             if not self._is_told and now >= next_events:
                 next_events = now + EVENTS_S
                 self._look_at_waiting(pods, now)
 
-    def _read_logs(self, pods: Mapping[str, Mapping[str, Any]]) -> None:
+    def _read_logs(self, pods: Pods) -> None:
         for name, pod in pods.items():
             statuses = [
                 *(pod.get("status", {}).get("initContainerStatuses") or ()),
@@ -109,7 +107,7 @@ class _ServiceFollower:
                 key = f"{name}/{one.get('name')}/{one.get('restartCount', 0)}"
                 if one.get("name") == "runtime" or key in self._readers or not ({"running", "terminated"} & set(state)):
                     continue
-                reader = self._following.read_log(name, str(one["name"]))
+                reader = self.following.read_log(name, str(one["name"]))
                 self._readers[key] = reader
                 reader.start()
 
@@ -117,7 +115,7 @@ class _ServiceFollower:
         for reader in self._readers.values():
             reader.finish(LOG_END_S)
 
-    def _failed_for_good(self, pods: Mapping[str, Mapping[str, Any]]) -> Ended | None:
+    def _failed_for_good(self, pods: Pods) -> Ended | None:
         """Return the end of a container that no further start will change, of a service that has never been ready."""
         for pod in pods.values():
             ended = ended_container(pod, last=True)
@@ -127,47 +125,82 @@ class _ServiceFollower:
                     return ended
         return None
 
-    def _look(self, pods: Mapping[str, Mapping[str, Any]]) -> Outcome | None:
+    def served(self) -> Wanted:
+        """Return the run, with the name of its Service."""
+        return self.following.wanted
+
+    def has_begun(self, pods: Pods) -> bool:
+        """Tell whether a pod has come so far that connections to it can be opened."""
+        return any(map(is_main_running, pods.values()))
+
+    def why_waiting(self, pods: Pods) -> Waiting:
+        """Return why no pod has begun."""
+        return why_waiting(next(iter(pods.values()), None), self.following.events(self.following.wanted.name, *pods))
+
+    def ask_to_end(self) -> None:
+        """Ask the service to end."""
+        ask_to_end(self.following.cluster, self.following.wanted)
+
+    def write_end(self, outcome: Outcome) -> int:
+        """Leave the result in the folder and return the exit code."""
+        wanted = self.following.wanted
+        return write_end(self.following.folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
+
+    def remove(self) -> None:
+        """Remove the Deployment, and with it all that belongs to it."""
+        self.following.cluster.delete("Deployment", self.following.wanted.name)
+
+    def look(self, pods: Pods) -> Outcome | None:
+        """Return how the service has ended without a word of a container, None while it goes on or is not known."""
         try:
-            deployment = self._following.cluster.get("Deployment", self._following.wanted.name)
+            deployment = self.following.cluster.get("Deployment", self.following.wanted.name)
         except ClusterError as exc:
-            self._heard.say(f"the cluster does not answer, the service goes on: {exc}")
+            self.tell_outage(exc)
             return None
         if deployment is None:  # whoever removed it has stopped it
-            self._finish_logs()
-            return Outcome(self._last_end, is_stopped=True, is_missing=True)
-        if is_stopped(deployment) and not pods:
-            self._finish_logs()
-            return Outcome(self._last_end, is_stopped=True)
-        return None
+            return self.stopped(is_missing=True)
+        return self.stopped() if is_stopped(deployment) and not pods else None
 
-    def _look_at_waiting(self, pods: Mapping[str, Mapping[str, Any]], now: float) -> None:
-        pod = next(iter(pods.values()), None)
-        waiting = why_waiting(pod, self._following.events(self._following.wanted.name, *pods))
+    def stopped(self, *, is_missing: bool = False) -> Outcome:
+        """Read the logs to their end, and return how a service has ended that somebody has stopped."""
+        self._finish_logs()
+        return Outcome(self._last_end, is_stopped=True, is_missing=is_missing)
+
+    def failed(self, failure: tuple[str, str]) -> Outcome:
+        """Read the logs to their end, and return how a service has ended that the cluster has given up."""
+        self._finish_logs()
+        return Outcome(self._last_end, failure)
+
+    def tell_outage(self, exc: ClusterError) -> None:
+        """Say that nothing is known at present."""
+        self._heard.say(f"the cluster does not answer, the service goes on: {exc}")
+
+    def _look_at_waiting(self, pods: Pods, now: float) -> None:
+        waiting = self.why_waiting(pods)
         self._heard.say(f"waiting: {waiting.reason}")
-        self._following.screen.on_wait(waiting.reason)
+        self.following.screen.on_wait(waiting.reason)
         try:
-            self._following.check_waiting(waiting, now - self._began)
+            self.following.check_waiting(waiting, now - self._began)
         except ClusterError as exc:
             self._heard.say(f"the cluster does not answer: {exc}")
 
     def _tell_address(self, told: Mapping[str, Any]) -> None:
         self._is_told = True
-        screen = self._following.screen
+        screen = self.following.screen
         screen.on_start(os.getpid())
         with suppress(PlatformError):  # it serves, be that written down or not
-            write_private(os.path.join(self._following.folder, ADDRESSES), json.dumps(told))
+            write_private(os.path.join(self.following.folder, ADDRESSES), json.dumps(told))
         if screen.is_json:
             for target in screen.out:
                 with suppress(OSError):  # nobody reads it
                     os.write(target, (json.dumps({"event": "serving", **told}) + "\n").encode())
         else:
-            self._heard.say(f"serving {self._following.wanted.launch.get('function', 'function')} at {told['address']}")
+            self._heard.say(f"serving {self.following.wanted.launch.get('function', 'function')} at {told['address']}")
 
     def _leaves(self) -> bool:
-        if self._following.screen.is_detached:
+        if self.following.screen.is_detached:
             return True
         if not self._is_asked:
             self._is_asked = True
-            ask_to_end(self._following.cluster, self._following.wanted)
+            self.ask_to_end()
         return False

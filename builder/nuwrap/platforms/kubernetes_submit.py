@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.errors import PlatformError
@@ -16,7 +16,12 @@ from nuwrap.platforms import Placed
 from nuwrap.platforms.kubernetes_wanted import Wanted, note_submitted, read_files
 from nuwrap.platforms.passing import passed_on
 
-HOLDS = {"Job": "suspend", "Deployment": "paused"}  # what keeps each from having pods
+# What keeps each from having pods, as part, key and value, and the value that lets it begin.
+HOLDS: Final[Mapping[str, tuple[str, str, Any, Any]]] = {
+    "Job": ("spec", "suspend", True, False),
+    "Deployment": ("spec", "paused", True, False),
+    "NuclioFunction": ("status", "state", "", "waitingForResourceConfiguration"),
+}
 
 
 def manifests(folder: str, wanted: Wanted) -> list[dict[str, Any]]:
@@ -25,35 +30,41 @@ def manifests(folder: str, wanted: Wanted) -> list[dict[str, Any]]:
 
 
 def submit(cluster: Cluster, placed: Placed, wanted: Wanted, secrets: Mapping[str, str]) -> None:
-    """Create the Job or Deployment first, held, so that all else belongs to it and goes with it; then let it begin.
+    """Give the Job or Deployment with all that belongs to it; see `give`."""
+    give(cluster, [*manifests(placed.folder, wanted), *secret_objects(wanted, placed.environ, secrets)], placed.folder)
+
+
+def give(cluster: Cluster, objects: Sequence[Mapping[str, Any]], folder: str) -> None:
+    """Create the workload first, held, so that all else belongs to it and goes with it; then let it begin.
 
     Nothing of the run stays in the cluster when one object is refused; what a process that was killed has left half
     done is gone on with. Raises PlatformError.
     """
-    objects = [*manifests(placed.folder, wanted), *_secret_objects(wanted, placed.environ, secrets)]
     workload = next(one for one in objects if one["kind"] in HOLDS)
-    hold = HOLDS[workload["kind"]]
+    kind, name = str(workload["kind"]), str(workload["metadata"]["name"])
+    part, key, held, free = HOLDS[kind]
     try:
-        made = cluster.create({**workload, "spec": {**workload["spec"], hold: True}})
+        made = cluster.create({**workload, part: {**workload.get(part, {}), key: held}})
     except ClusterError as exc:
         if exc.status != 409:  # a cut connection's first try has made it
             raise
-        made = cluster.get(workload["kind"], wanted.name) or {}
+        made = cluster.get(kind, name) or {}
         if not made:
             raise
     try:
         for one in objects:
             if one is not workload:
-                _create(cluster, own(one, wanted.name, workload["kind"], made["metadata"]["uid"]))
-        cluster.patch(workload["kind"], wanted.name, {"spec": {hold: False}})
-        note_submitted(placed.folder)
+                create_once(cluster, own(one, name, kind, made["metadata"]["uid"]))
+        cluster.patch(kind, name, {part: {key: free}})
+        note_submitted(folder)
     except PlatformError:
         with suppress(PlatformError):
-            cluster.delete(workload["kind"], wanted.name)
+            cluster.delete(kind, name)
         raise
 
 
-def _create(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
+def create_once(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
+    """See that there is such an object. Raises ClusterError."""
     try:
         cluster.create(manifest)
     except ClusterError as exc:
@@ -61,7 +72,7 @@ def _create(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
             raise
 
 
-def _secret_objects(wanted: Wanted, environ: Mapping[str, str], secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+def secret_objects(wanted: Wanted, environ: Mapping[str, str], secrets: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the Secrets with values of this machine: those of the function, and credentials for its code."""
     values = {name: secrets[name] for name in wanted.sent if name in secrets}
     if len(values) < len(wanted.sent):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -70,6 +71,14 @@ def read_wanted(folder: str) -> Wanted:
         raise PlatformError(f"cannot read {path!r}, which says where the run is: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise PlatformError(f"{path!r} is damaged: {exc!r}") from exc
+
+
+def keep_files(folder: str, files: Mapping[str, str]) -> None:
+    """Copy what comes with the run, paths by place, into its folder, where it stays until the run is submitted."""
+    for at, path in files.items():
+        target = os.path.join(folder, GIVEN, at)
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def read_files(folder: str) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from nuwrap.platforms.run_folder import RESULT
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.result import DOCUMENT_BYTES, ERROR, Failure, Result
+from nuwrap_runtime.result import DOCUMENT_BYTES, ERROR, STOPPED, Failure, Result
 
 # What a `nuwrap-host fetch` that failed says by its exit code.
 PHASES: Mapping[int, tuple[str, str]] = {
@@ -41,6 +41,12 @@ def write_failure(folder: str, launch: Launch, exit_code: int, failure: Failure,
     """Write the result of a run that could not write its own."""
     result = Result(state, exit_code, project=launch.project, function=launch.function, run=launch.run, failure=failure)
     os.makedirs(folder, exist_ok=True)
+    replace_result(folder, result.to_document())
+
+
+def write_stopped(folder: str, launch: Launch) -> None:
+    """Write the result of a service that ended when it was asked to, and left none."""
+    result = Result(STOPPED, 0, project=launch.project, function=launch.function, run=launch.run)
     replace_result(folder, result.to_document())
 
 

@@ -22,19 +22,18 @@ from urllib.parse import urlsplit
 
 from nuwrap.command import Command, run
 from nuwrap.errors import PlatformError
-from nuwrap.plan.nuclio import EVERYWHERE, plan_platform, plan_processor
+from nuwrap.plan.nuclio import EVERYWHERE, LOG_LEVEL, log_level, plan_platform, plan_processor
 from nuwrap.platforms import Placed, Screen
 from nuwrap_runtime.launch import Launch, Serve
 from nuwrap_runtime.result import ERROR, STOPPED, Failure, Result
 
 VARIABLE, PROGRAM = "NUWRAP_PROCESSOR", "processor"
-VERSION, LOG_LEVEL = "NUWRAP_NUCLIO_VERSION", "NUWRAP_LOG_LEVEL"
+VERSION = "NUWRAP_NUCLIO_VERSION"
 CONFIG, PLATFORM_CONFIG = "processor.json", "platform.json"  # it reads JSON as YAML
 ADDRESSES, REFUSAL, WORK = "service.json", "refusal.json", "work"
 ANSWERS = b"Processor version:"
 VERSION_SECONDS = 20.0
 LOOK_SECONDS, READY_TIMEOUT_S = 0.05, 2.0
-LEVELS: Mapping[str, str] = {"debug": "debug", "info": "info", "warn": "warn", "warning": "warn", "error": "error"}
 STOPPED_CODES = (0, 143)
 OWN_CODES = (1, 2)  # of a Go program: an error, a panic
 
@@ -129,7 +128,7 @@ def watched(placed: Placed, launch: Launch, screen: Screen, write: Write) -> Ite
     """
     folder, environ = placed.folder, placed.environ
     paths = [os.path.join(folder, name) for name in (CONFIG, PLATFORM_CONFIG, REFUSAL, WORK)]
-    level = LEVELS.get(environ.get(LOG_LEVEL, "").lower(), "info")
+    level = log_level(environ)
     encoding = "json" if screen.is_json else "console"
     write(paths[1], json.dumps(plan_platform(launch, level=level, encoding=encoding), indent=1))
     write(paths[2], "")

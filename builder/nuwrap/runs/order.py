@@ -221,7 +221,7 @@ def _prepare(
     if is_remote:
         job = replace(job, launch=_storing(job.launch, str(config.values["artifacts_store"])))
         job = replace(job, cluster=_for_cluster(function, values, config, secrets))
-        job = replace(job, cluster=replace(job.cluster, images=_pod_images(job, config, say)))
+        job = replace(job, cluster=replace(job.cluster, images=_pod_images(name, job, config, say)))
     return _Prepared(name, values, resolved, job, secrets)
 
 
@@ -292,10 +292,14 @@ def _known_secrets(home: str, project: str, values: RunValues, order: Order) -> 
     return found
 
 
-def _pod_images(job: Job, config: Config, say: Callable[[str], None]) -> PodImages:
+def _pod_images(platform: str, job: Job, config: Config, say: Callable[[str], None]) -> PodImages:
     from nuwrap.builds.pod_images import choose_pod_images
 
-    return choose_pod_images(job.container, job.python_version, config.build, dict(os.environ), say=say)
+    has_processor = platform == "nuclio"
+    environ = dict(os.environ)
+    return choose_pod_images(
+        job.container, job.python_version, config.build, environ, say=say, has_processor=has_processor
+    )
 
 
 def _for_cluster(function: FunctionRecord, values: RunValues, config: Config, secrets: Mapping[str, str]) -> ForCluster:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from nuwrap.builds import preparing
 from nuwrap.builds.in_cluster import Wanted, settle_in_cluster
 from nuwrap.errors import UsageError
+from nuwrap.platforms import REMOTE
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import make_run_folder
 from nuwrap.runs import alive
@@ -32,6 +33,8 @@ def place_build(
     """Plan the build and write it down as PENDING; see `order.place`."""
     spec = to_build(function)
     platform = choose_platform(values, home)
+    if platform in REMOTE and not values.platform:  # one of its cluster's own services, which builds nothing
+        platform = CLUSTER
     if platform not in (*HERE, CLUSTER):
         raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join((*HERE, CLUSTER))}")
     for note in platform_notes(spec, values, CLUSTER if platform == CLUSTER else HERE[0]):

@@ -50,6 +50,7 @@ class RunFields(TypedDict, total=False):
     service_name: str
     instructions: Sequence[str]
     host: Literal["nuwrap", "nuclio"]
+    triggers: Json
     workers: int
     concurrency: int
     max_inflight: int

@@ -83,6 +83,9 @@ class Layer:
     bytes: int
 
 
+BECOMING = ("/opt/nuwrap/bin/nuwrap-host", "exec", "--")  # of our image that becomes Nuclio's processor
+
+
 @dataclass(frozen=True)
 class ImageFacts:
     """What is known of an image without pulling it; "" is what could not be told.
@@ -107,6 +110,11 @@ class ImageFacts:
     history: Sequence[str] = ()
     layers: Sequence[Layer] = ()
     is_local: bool = False  # of the engine's own store, in no registry
+
+    @property
+    def becomes_another(self) -> bool:
+        """Whether it is started as another program that nuwrap only prepares: Nuclio's processor."""
+        return tuple(self.entrypoint) == BECOMING and bool(self.command)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from nuwrap.errors import SpecError
 from nuwrap.spec.model import Many, quote
 from nuwrap.spec.reference import parse_reference
 from nuwrap.spec.shapes import LABEL_KEY, LABEL_VALUE, Env
-from nuwrap_runtime.launch import FIELDS, IDENTIFIER, SECRET_NAME, SERVE_FIELDS, STORE_KEY
+from nuwrap_runtime.launch import FIELDS, IDENTIFIER, NAME, SECRET_NAME, SERVE_FIELDS, STORE_KEY
 from nuwrap_runtime.schema import is_text, value_faults
 
 ADDRESSES = ("s3", "http", "https")
@@ -119,6 +119,7 @@ Json = Annotated[Any, AfterValidator(_check_json)]
 Input = Annotated[Any, AfterValidator(_check_input), WithJsonSchema({"type": "string"})]
 LabelMap = dict[Annotated[str, _LABEL_NAME], Annotated[str, Field(pattern=LABEL_VALUE)]]
 TextMap = dict[Annotated[str, _LABEL_NAME], str]
+Triggers = dict[Annotated[str, Field(pattern=NAME)], Json]
 Path = Annotated[str, BeforeValidator(_as_path), as_launch("output_path")]
 SecretName = Annotated[Any, AfterValidator(_check_secret), WithJsonSchema({"type": "string", "pattern": SECRET_NAME})]
 SecretNames = Annotated[

@@ -40,6 +40,7 @@ _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "object_labels": _CLUSTER,
     "priority_class": _CLUSTER,
     "profile": _CLUSTER,
+    "port": _OWN_LISTENER,
     "replicas": _CLUSTER,
     "resources": {"local": "recorded"},
     "resources.disk": {"docker": "recorded"},  # its volumes have no limit
@@ -48,6 +49,7 @@ _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "service_name": _CLUSTER,
     "service_type": _CLUSTER,
     "tolerations": _CLUSTER,
+    "triggers": {"local": "error", "docker": "error", "kubernetes": "error"},  # a function would never be called
     "volumes": {"local": "recorded"},
 }
 # What a processor on this machine does not honour either; its addresses are ours to choose.

@@ -20,6 +20,7 @@ from nuwrap.spec.checks import (
     Path,
     SecretNames,
     TextMap,
+    Triggers,
     Uid,
     as_launch,
     range_text,
@@ -95,6 +96,13 @@ class TaskValues(Value):
     )
     host: Literal["nuwrap", "nuclio"] | None = _value(
         "who takes the requests: nuwrap's own host, or Nuclio's processor", "nuwrap, nuclio; nuwrap by default", "serve"
+    )
+    triggers: Triggers = _value(
+        "what calls the function beside HTTP, as in Nuclio's function.yaml",
+        "a mapping of names to {kind, attributes, …}",
+        "serve",
+        default={},
+        extra={"x-names": NAME_FORM},
     )
     workers: Annotated[int, as_launch("workers")] | None = _limit("workers", "serve")
     concurrency: Annotated[int, as_launch("concurrency")] | None = _limit("concurrency", "serve")

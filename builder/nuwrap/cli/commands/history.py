@@ -214,14 +214,20 @@ def invoke(*, run: str, project: str, **call: Any) -> int:
 @click.option(
     "-o", "--output", type=click.Path(), default="", metavar="FILE", help="The file, TYPE-NAME.yaml by default."
 )
+@click.option("--nuclio", "is_nuclio", is_flag=True, help="Write a function as `nuctl deploy --file` takes it.")
 @_PROJECT
 @JSON
 @_for_a_person
-def export(*, what: str, output: str, project: str, as_json: bool) -> int:
+def export(*, what: str, output: str, project: str, is_nuclio: bool, as_json: bool) -> int:
     """Write WHAT as YAML and print the file's path: a function's name, a run's id, a key.
 
-    Without WHAT it is the project that --project names.
+    Without WHAT it is the project that --project names. With --nuclio it is a NuclioFunction that runs nuwrap's own
+    image of Nuclio, in nuclio-NAME.yaml; `nuwrap nuclio` has more to choose.
     """
+    if is_nuclio:
+        from nuwrap.cli.nuclio_export import export_for_nuclio
+
+        return export_for_nuclio(what, project, output, as_json=as_json)
     from nuwrap.cli.documents import export_thing
 
     return export_thing(what, project, output, as_json=as_json)

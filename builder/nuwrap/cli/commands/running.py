@@ -32,7 +32,7 @@ _FUNCTION = (
         "--platform",
         default="",
         metavar="NAME",
-        help="Where it runs: local, docker or kubernetes; the setting, else local.",
+        help="Where it runs: local, docker, kubernetes or, for services, nuclio; the setting, else local.",
     ),
     click.option("--refresh-code", is_flag=True, help="Fetch the code though the image has it."),
     SET,
@@ -175,6 +175,9 @@ def build(**options: Any) -> int:
 @with_options(*_VALUES)
 @click.option("-o", "--output", default="nuclio", metavar="FOLDER", help="Where they go, nuclio/ by default.")
 @click.option(
+    "--image", default="", metavar="IMAGE", help="One with nuwrap and a processor, which is run as it is: no build."
+)
+@click.option(
     "--secret", "secrets", multiple=True, metavar="NAME", help="A secret, by name: the cluster has its value."
 )
 @click.option(
@@ -189,7 +192,7 @@ def nuclio(**options: Any) -> int:
     """Write the function of FILE, a YAML file or a folder with a function.yaml, as files that Nuclio reads.
 
     \b
-    function.yaml    for nuctl and the dashboard; how the image is built is yours to add
+    function.yaml    for nuctl and the dashboard; without --image how it is built is yours to add
     processor.yaml   for `processor --config`
     platform.yaml    for `processor --platform-config`
     launch.json      what nuwrap in the container fetches, installs and calls

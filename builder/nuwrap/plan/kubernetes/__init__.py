@@ -50,8 +50,8 @@ def launch_name(objects: RunObjects) -> str:
 
 
 def own(manifest: Mapping[str, Any], name: str, kind: str, uid: str) -> Manifest:
-    """Return the object as one that belongs to the Job or Deployment, and goes with it."""
-    version = {"Job": "batch/v1", "Deployment": "apps/v1"}[kind]
+    """Return the object as one that belongs to the workload, and goes with it."""
+    version = {"Job": "batch/v1", "Deployment": "apps/v1", "NuclioFunction": "nuclio.io/v1beta1"}[kind]
     owner = {"apiVersion": version, "kind": kind, "name": name, "uid": uid}
     return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner]}}
 

@@ -1,0 +1,134 @@
+"""Platform `nuclio`: a service is a NuclioFunction with an image of ours, of which Nuclio's controller makes Deployment
+and Service; the run lives in the cluster, and this machine keeps of it what it keeps of every run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from nuwrap.cluster.client import Cluster
+from nuwrap.cluster.reasons import is_ready, why_waiting
+from nuwrap.command import take_stops
+from nuwrap.errors import PlatformError
+from nuwrap.plan.kubernetes import hide_secrets
+from nuwrap.plan.kubernetes.labels import RUN_LABEL
+from nuwrap.plan.nuclio import KIND
+from nuwrap.platforms import Found, Job, Placed, Screen, Seen
+from nuwrap.platforms.kubernetes_cluster import connect_again, connect_for
+from nuwrap.platforms.kubernetes_end import write_called_off
+from nuwrap.platforms.kubernetes_follow import Following, telling
+from nuwrap.platforms.kubernetes_found import find_runs
+from nuwrap.platforms.kubernetes_found import take_over as take_run_over
+from nuwrap.platforms.kubernetes_service import attend_service
+from nuwrap.platforms.kubernetes_stop import note_asked, was_asked
+from nuwrap.platforms.kubernetes_submit import create_once, give, secret_objects
+from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, keep_files, read_files, read_wanted, write_wanted
+from nuwrap.platforms.nuclio_follow import FunctionFollower, remove_function
+from nuwrap.platforms.nuclio_place import check_admission, has_project, manifests, plan_function, project_of
+from nuwrap.platforms.nuclio_state import ERROR, message_of, state_of
+from nuwrap.platforms.passing import warn_of_variables
+from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
+
+KINDS: Final = {KIND: "serve"}
+
+
+def place(job: Job, *, say: Callable[[str], None]) -> Placed:
+    """Make the run's folder, once the cluster has looked at all of it and would take it; nothing of it is there yet."""
+    environ = dict(os.environ)
+    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
+    wanted = plan_function(job, cluster, environ, say)
+    warn_of_variables(environ, decided_variables(job.launch), say)
+    folder = make_run_folder(job.base, job.launch.run, job.attempt)
+    try:
+        keep_files(folder, job.cluster.files)
+        check_admission(cluster, wanted, manifests(wanted, read_files(folder)))
+        write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
+        write_wanted(folder, wanted)
+    except BaseException as exc:  # a stop too: no folder is left of a run that there is not
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(exc, OSError):
+            raise PlatformError(f"the run's files cannot be kept in {folder!r}: {exc.strerror}") from exc
+        raise
+    return Placed(folder, os.getcwd(), environ)
+
+
+def plan(job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return the run's objects as the cluster would take them; see `Remote.plan`."""
+    environ = dict(os.environ)
+    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
+    wanted = plan_function(job, cluster, environ, say)
+    files = {}
+    for at, path in job.cluster.files.items():
+        with open(path, "rb") as stream:
+            files[at] = stream.read()
+    made = manifests(wanted, files)
+    check_admission(cluster, wanted, made)
+    return [hide_secrets(one) for one in made]
+
+
+def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:
+    """Submit the service unless the cluster has it, and stay with it to its end. See `Remote.attend`."""
+    del action  # there is one
+    wanted = read_wanted(placed.folder)
+    with open_log(placed.folder) as log, take_stops() as stops, telling(placed.folder, wanted, log):
+        cluster = connect_again(wanted, placed.environ)
+        following = Following(cluster, wanted, screen, stops, placed.folder, log, tuple(secrets.values()))
+        follower = FunctionFollower(following)
+        if not is_submitted(placed.folder):
+            if was_asked(placed.folder) or (stops.has_come and not screen.is_detached):
+                follower.remove()  # what may be half made
+                return write_called_off(placed.folder, wanted)
+            if stops.has_come:
+                return None
+            _submit(cluster, placed, wanted, secrets)
+        if was_asked(placed.folder):  # by who came while it was submitted
+            follower.remove()
+        return attend_service(follower)
+
+
+def _submit(cluster: Cluster, placed: Placed, wanted: Wanted, secrets: Mapping[str, str]) -> None:
+    made = manifests(wanted, read_files(placed.folder))
+    project = project_of(wanted)
+    if not has_project(cluster, project):
+        create_once(cluster, project)
+    give(cluster, [*made, *secret_objects(wanted, placed.environ, secrets)], placed.folder)
+
+
+def look(folder: str) -> Seen:
+    """Return what the run is at now; see `Remote.look`."""
+    wanted = read_wanted(folder)
+    if not is_submitted(folder):
+        return Seen(
+            is_running=False, reason=f"it is not in the cluster yet; `nuwrap logs -f {wanted.run[:8]}` brings it there"
+        )
+    cluster = connect_again(wanted, os.environ)
+    function = cluster.get(KIND, wanted.name)
+    if function is None or state_of(function) == ERROR:
+        return Seen(is_running=False, is_over=True)
+    pods = cluster.list("Pod", labels={RUN_LABEL: wanted.run})
+    if any(map(is_ready, pods)):
+        return Seen(is_running=True)
+    waiting = why_waiting(pods[-1] if pods else None, []).reason
+    return Seen(is_running=False, reason="; Nuclio says: ".join(filter(None, (waiting, message_of(function)))))
+
+
+def find(settings: Mapping[str, Any], project: str, known: frozenset[str]) -> list[Found]:
+    """Return the functions of the namespace that are not known; see `Remote.find`."""
+    return find_runs(connect_for(settings, project, os.environ), project, known, KINDS)
+
+
+def take_over(found: Found, base: str, settings: Mapping[str, Any]) -> str:
+    """Make the run's folder; see `Remote.take_over`."""
+    return take_run_over(connect_for(settings, found.project, os.environ), found, base, settings)
+
+
+def stop(folder: str) -> None:
+    """Ask the service to end; one that is not in the cluster yet will not be."""
+    wanted = read_wanted(folder)
+    note_asked(folder)
+    if is_submitted(folder):
+        remove_function(connect_again(wanted, os.environ), wanted)

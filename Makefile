@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --custom-compile-command 'make locks'
 LOCKS := wrapper/nuwrap_runtime/host/locks
 
-.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer bench-nuclio bench-build build-images docs schemas locks clean
+.PHONY: demo test lint test-wrapper test-toolkit bench bench-service bench-transfer bench-nuclio bench-build bench-kubernetes build-images docs schemas locks clean
 
 demo: $(VENV)/.run
 	@$(PY) examples/demo.py
@@ -38,6 +38,9 @@ bench-nuclio: $(VENV)/.dev
 
 bench-build: $(VENV)/.dev
 	$(PY) benchmarks/build.py
+
+bench-kubernetes: $(VENV)/.dev
+	$(PY) benchmarks/kubernetes.py
 
 # PYTHONS="3.10 3.11" REGISTRY=host/team PUSH=1 PULL=1 BASE=mirror/library/python PROCESSOR_IMAGE=image KANIKO_IMAGE=image
 build-images: $(VENV)/.run

@@ -38,26 +38,26 @@ def kubectl(*arguments: str, given: str | None = None, kubeconfig: str = "") -> 
 
 @pytest.fixture
 def login(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Login]:
-    """Make an account with these Roles alone, and return its kubeconfig."""
-    made: list[tuple[str, str]] = []
+    """Make an account with these Roles alone, in the tests' namespace or another one, and return its kubeconfig."""
+    made: list[tuple[str, str, str]] = []
     administrator = os.environ["KUBECONFIG"]  # a test becomes somebody else
 
-    def make(*roles: str) -> Path:
+    def make(*roles: str, where: str = namespace) -> Path:
         name = f"person-{secrets.token_hex(4)}"
         given = [one for one in example("roles.yaml") if one["metadata"]["name"] in roles]
         assert len(given) == len(roles)
         for role in given:
             objects = _account(name, role)
-            made.extend((one["kind"], one["metadata"]["name"]) for one in objects)
-            kubectl("-n", namespace, "apply", "-f", "-", given=yaml.safe_dump_all(objects))
+            made.extend((where, one["kind"], one["metadata"]["name"]) for one in objects)
+            kubectl("-n", where, "apply", "-f", "-", given=yaml.safe_dump_all(objects))
         if not given:
-            kubectl("-n", namespace, "create", "serviceaccount", name)
-        made.append(("ServiceAccount", name))
-        return _kubeconfig(tmp_path, namespace, name)
+            kubectl("-n", where, "create", "serviceaccount", name)
+        made.append((where, "ServiceAccount", name))
+        return _kubeconfig(tmp_path, where, name)
 
     yield make
-    for kind, name in made:
-        kubectl("-n", namespace, "delete", "--ignore-not-found", kind, name, kubeconfig=administrator)
+    for where, kind, name in made:
+        kubectl("-n", where, "delete", "--ignore-not-found", kind, name, kubeconfig=administrator)
 
 
 def _account(name: str, role: dict[str, Any]) -> list[dict[str, Any]]:

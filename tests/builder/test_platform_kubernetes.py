@@ -20,7 +20,9 @@ from nuwrap.platforms.kubernetes_submit import manifests
 from nuwrap.platforms.kubernetes_wanted import read_wanted
 from nuwrap.runs import alive, order
 from nuwrap.sdk import context
+from nuwrap.spec.images import python_image
 from nuwrap.spec.run_values import make_run_values
+from nuwrap_runtime import __version__
 
 
 def objects_of(cluster: Cluster, namespace: str, run: Any, kind: str) -> list[dict[str, Any]]:
@@ -325,3 +327,53 @@ def test_a_secret_that_was_sent_is_masked_in_the_log(kube: Kube) -> None:
     assert run.state == "COMPLETED", run.logs()
     assert "it is" in run.logs()
     assert "word-that-hides" not in run.logs()
+
+
+LOAD = """\
+import json, sys, time, urllib.request
+
+failed, done, end = [], 0, time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    try:
+        asked = urllib.request.Request(sys.argv[1], b'{"name": "you"}', {"Content-Type": "application/json"})
+        answer = urllib.request.urlopen(asked, timeout=10)
+        assert json.load(answer) == {"hello": "you"}
+        done += 1
+    except Exception as exc:
+        failed.append(repr(exc))
+print(json.dumps({"done": done, "failed": failed}))
+"""
+
+
+def test_a_rollout_under_load_loses_no_request(
+    kube: Kube, cluster: Cluster, namespace: str, pushed_images: str
+) -> None:
+    run = kube.function("greet").run("serve", replicas=2).wait()
+    deployment = f"nuwrap-{run.id}"
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
+    caller = {
+        "name": "main",
+        "image": python_image(pushed_images, __version__, "3.11"),
+        "command": ["python3", "-c", LOAD, f"http://{deployment}:8080/", "45"],
+        "securityContext": {**security, "runAsUser": 8877, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    about = {"name": f"load-{run.id}", "namespace": namespace}
+    spec = {"restartPolicy": "Never", "containers": [caller]}
+    cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec})
+    until(lambda: phase(cluster, about) == "Running")
+    template = {"metadata": {"annotations": {"changed": "yes"}}}
+    cluster.patch("Deployment", deployment, {"spec": {"template": template}}, namespace=namespace)
+    until(lambda: phase(cluster, about) == "Succeeded")
+    found = cluster.get("Deployment", deployment, namespace=namespace) or {}
+    assert found["status"]["updatedReplicas"] == 2
+    assert found["status"]["readyReplicas"] == found["status"]["replicas"] == 2
+    with cluster.log(about["name"], namespace=namespace) as pieces:
+        told = json.loads(b"".join(pieces))
+    run.stop()
+    assert told["failed"] == []
+    assert told["done"] > 100
+
+
+def phase(cluster: Cluster, about: dict[str, str]) -> str:
+    pod = cluster.get("Pod", about["name"], namespace=about["namespace"]) or {}
+    return str(pod.get("status", {}).get("phase"))

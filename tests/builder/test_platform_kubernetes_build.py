@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_accounts import Login
 from cluster_runs import Kube
 from kaniko_lab import REASON, executor_image
 from lab import docker, registry_digest, remove_tags
@@ -177,3 +178,16 @@ def test_a_build_is_no_run_for_a_colleague_to_take_over(
     when_instructed(build, look)
     build.stop()
     assert found == [(1, 0)]
+
+
+def test_a_builders_role_is_enough_for_a_build(
+    building: Kube,
+    pushed_kaniko: str,
+    build_namespace: str,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NUWRAP_CACHE", f"{building.home}-cache")  # so that the executor is asked what it can do
+    monkeypatch.setenv("KUBECONFIG", str(login("nuwrap-build", where=build_namespace)))
+    build = building.function("add").run("build", profile="host", rebuild=True).wait(300, log_info=False)
+    assert build.state == "COMPLETED", build.logs()

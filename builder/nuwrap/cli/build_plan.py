@@ -12,9 +12,10 @@ from typing import Any
 
 from nuwrap.builds.preparing import Asked, Prepared, prepare
 from nuwrap.builds.reuse import find_built
-from nuwrap.cli.arguments import Options, open_function, say
+from nuwrap.cli.arguments import Options, open_function, say, task_fields
 from nuwrap.cli.show import show_rows, show_text
 from nuwrap.cli.terminal import STDERR
+from nuwrap.runs.placing_builds import choose_builder, settle_place
 from nuwrap.sdk import context
 from nuwrap.spec.build import Built
 from nuwrap.spec.function import Function, has_scheme
@@ -38,7 +39,8 @@ class Look:
 def show_build_plan(options: Options, instructions: Sequence[str]) -> int:
     """Print what would be built. The code is fetched to see what it is, into a folder that is gone afterwards."""
     file = open_function(options)
-    with look_at_build(file, {"instructions": list(instructions) or None}) as look:
+    fields = {"instructions": list(instructions) or None, "platform": options.platform}
+    with look_at_build(file, {**fields, **task_fields(options, taken=fields)}) as look:
         if options.as_json:
             print(json.dumps(_document(look), indent=1), flush=True)
             return 0
@@ -58,10 +60,13 @@ def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
     function = file.function
     values = make_run_values("build", fields, origin=f"the build of {function.name!r}")
     start = str(file.folder) if file.function.code_src and not has_scheme(file.function.code_src) else os.getcwd()
-    config = read_config(home_folder(os.environ))
+    home = home_folder(os.environ)
+    config = read_config(home)
+    platform = choose_builder(values, home)
+    settings = settle_place(function, values, config, platform, run="plan", attempt=1, say=say)
     environ = with_network(os.environ, config.values)
     with tempfile.TemporaryDirectory(prefix="nuwrap-plan-") as work:
-        asked = Asked(function, values, config.build, start, "plan", environ, say, (STDERR,))
+        asked = Asked(function, values, settings, start, "plan", environ, say, (STDERR,))
         prepared = prepare(asked, work)
         yield Look(prepared, find_built(prepared, asked.environ))
 

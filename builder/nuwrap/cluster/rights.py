@@ -44,6 +44,13 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         *_PODS[1:],
         Right("Pod", ("get", "create"), "exec"),
     ),
+    "nuclio": (
+        Right("NuclioFunction", _WORKLOAD),
+        Right("NuclioProject", ("create", "get")),
+        Right("Deployment", ("get", "delete")),
+        Right("Service", ("delete",)),
+        Right("ConfigMap", ("delete",)),
+    ),
     "values": (Right("Secret", ("list",)),),
     "colleagues": (
         Right("Job", ("list",)),
@@ -62,6 +69,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "job": "jobs",
     "serve": "services",
     "build": "builds in the cluster",
+    "nuclio": "services of platform nuclio, beside those of serve",
     "values": "secrets and credentials of the namespace, code and inputs by address",
     "colleagues": "`nuwrap ps`, and taking over what others have begun",
     "profiles": "profiles in a ConfigMap",

@@ -28,7 +28,7 @@ from nuwrap.engines.kaniko_pods import BuildPods, has_ended, is_running
 from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, has_loopback, pack
 from nuwrap.errors import BuildError, PlatformError
 from nuwrap.plan.kubernetes.build_job import ASKING, FILL, FILLED, BuildPlace, plan_build_job, plan_questions
-from nuwrap.plan.kubernetes.labels import ACTION_LABEL, RUN_LABEL
+from nuwrap.plan.kubernetes.labels import ACTION_LABEL, ATTEMPT_LABEL, RUN_LABEL
 from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.spec.build import Event
 
@@ -116,15 +116,18 @@ class InCluster:
         """Remove the Job and see its pod gone, so that nothing of the build goes on."""
         if not self._has_job:
             return
-        with suppress(PlatformError):
+        try:
             self._cluster.delete("Job", self._place.name)
             end = time.monotonic() + GONE_S
             while self._cluster.list("Pod", labels=self._labels) and time.monotonic() < end:
                 time.sleep(LOOK_S)
+        except PlatformError as exc:
+            where = f"Job {self._place.name!r} of namespace {self._place.namespace!r}"
+            self._pods.note(f"{where} could not be removed, and may go on: {exc}")
 
     @property
     def _labels(self) -> dict[str, str]:
-        return {RUN_LABEL: self._place.run, ACTION_LABEL: "build"}
+        return {RUN_LABEL: self._place.run, ACTION_LABEL: "build", ATTEMPT_LABEL: str(self._place.attempt)}
 
     def _ask_all(self) -> dict[str, str]:
         name = f"nuwrap-kaniko-{secrets.token_hex(6)}"

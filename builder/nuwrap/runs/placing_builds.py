@@ -16,10 +16,12 @@ from nuwrap.platforms.run_folder import make_run_folder
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved
 from nuwrap.runs.order import Order, Placed, base_folder, choose_platform, read_secrets, to_build, write_down
+from nuwrap.spec.build import BuildSettings
 from nuwrap.spec.fields import platform_notes
+from nuwrap.spec.function import Function
 from nuwrap.spec.run_values import RunValues
 from nuwrap.store import FunctionRecord, RunRecord, Store
-from nuwrap.store.config import read_config
+from nuwrap.store.config import Config, read_config
 from nuwrap.store.network import proxy_variables, with_network
 
 HERE = ("local", "docker")  # both build on this machine
@@ -27,16 +29,40 @@ CLUSTER = "kubernetes"
 STDERR = 2
 
 
+def choose_builder(values: RunValues, home: str) -> str:
+    """Return the platform that builds. Raises UsageError for one that does not."""
+    platform = choose_platform(values, home)
+    if platform in REMOTE and not values.platform:  # a setting for runs: their cluster builds, be it Nuclio's too
+        return CLUSTER
+    if platform not in (*HERE, CLUSTER):
+        raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join((*HERE, CLUSTER))}")
+    return platform
+
+
+def settle_place(
+    function: Function,
+    values: RunValues,
+    config: Config,
+    platform: str,
+    *,
+    run: str,
+    attempt: int,
+    say: Callable[[str], None],
+) -> BuildSettings:
+    """Return the settings of a build on that platform. Raises NuwrapError for what a cluster would refuse."""
+    if platform != CLUSTER:
+        return config.build
+    proxies = proxy_variables(config.values)
+    wanted = Wanted(function, values, config.values, run, attempt, dict(os.environ), proxies, say)
+    return settle_in_cluster(config.build, wanted)
+
+
 def place_build(
     store: Store, home: str, function: FunctionRecord, values: RunValues, *, say: Callable[[str], None], order: Order
 ) -> Placed:
     """Plan the build and write it down as PENDING; see `order.place`."""
     spec = to_build(function)
-    platform = choose_platform(values, home)
-    if platform in REMOTE and not values.platform:  # one of its cluster's own services, which builds nothing
-        platform = CLUSTER
-    if platform not in (*HERE, CLUSTER):
-        raise UsageError(f"platform {platform!r} cannot build; allowed: {', '.join((*HERE, CLUSTER))}")
+    platform = choose_builder(values, home)
     for note in platform_notes(spec, values, CLUSTER if platform == CLUSTER else HERE[0]):
         say(note)
     secrets = read_secrets(home, spec.project, values, order)
@@ -46,11 +72,7 @@ def place_build(
     held = alive.take(home, run)
     try:
         attempt = order.again.attempt + 1 if order.again else 1
-        settings = config.build
-        if platform == CLUSTER:
-            proxies = proxy_variables(config.values)
-            wanted = Wanted(spec, values, config.values, run, attempt, dict(os.environ), proxies, say)
-            settings = settle_in_cluster(settings, wanted)
+        settings = settle_place(spec, values, config, platform, run=run, attempt=attempt, say=say)
         folder = make_run_folder(base, run, attempt)
         try:
             asked = preparing.Asked(

@@ -87,7 +87,9 @@ def plan(**options: Any) -> int:
         from nuwrap.cli.arguments import Options
         from nuwrap.cli.build_plan import show_build_plan
 
-        return show_build_plan(Options(file=options["file"], as_json=options["as_json"]), instructions)
+        return show_build_plan(
+            Options(**{name: options[name] for name in ("file", "as_json", "platform", "sets")}), instructions
+        )
     if instructions:
         raise click.UsageError("--instruction goes with --action build")
     from nuwrap.cli.arguments import goes_to_cluster

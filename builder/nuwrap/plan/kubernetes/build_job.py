@@ -24,7 +24,8 @@ FILLED: Final = "filled"
 QUESTION_S: Final = 600
 KEPT_S: Final = 600  # of a Job whose builder was killed; who builds removes it at once
 SPARE_S: Final = 60  # until the Job ends a build that this machine did not
-_WAIT: Final = 'until [ -e "$1" ]; do sleep 0.1; done'
+# Of a builder that was killed nothing comes: an hour is enough for the largest context.
+_WAIT: Final = 'left=36000; until [ -e "$1" ]; do [ "$left" -gt 0 ] || exit 1; left=$((left-1)); sleep 0.1; done'
 _FILLING: Final[Mapping[str, str]] = {"cpu": "10m", "memory": "32Mi"}
 
 
@@ -83,7 +84,7 @@ def plan_build_job(place: BuildPlace, room: str, argv: Sequence[str], environmen
     filling = {
         "name": FILL,
         "image": place.pod.fetch_image,
-        "command": ["sh", "-c", _WAIT, "wait"],
+        "command": ["sh", "-c", _literal(_WAIT), "wait"],
         "args": [f"{room}/{FILLED}"],
         "env": [],
         "resources": {"requests": _FILLING, "limits": {}},

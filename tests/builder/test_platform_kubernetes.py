@@ -374,6 +374,31 @@ def test_a_rollout_under_load_loses_no_request(
     assert told["done"] > 100
 
 
+def test_a_service_that_is_served_again_under_its_name_takes_the_place_of_the_one_before(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    def leads_to(run: Any) -> bool:
+        service = cluster.get("Service", "fn-live", namespace=namespace) or {"spec": {"selector": {}}}
+        return bool(service["spec"]["selector"].get("nuwrap.dev/run") == run.id)
+
+    first = kube.function("greet").run("serve", service_name="live").wait()
+    assert leads_to(first)
+    failing = kube.function("greet", init_function="init").run("serve", service_name="live")
+    assert failing.wait(300, log_info=False).state == "ERROR"
+    assert leads_to(first)
+    assert first.refresh().state == "RUNNING"
+    second = kube.function("greet").run("serve", service_name="live").wait()
+    until(lambda: leads_to(second))
+    until(lambda: first.refresh().state == "STOPPED")
+    assert second.invoke(json={"name": "you"}).json() == {"hello": "you"}
+    with pytest.raises(PlatformError, match=r"'fn-live' already, of function 'fn' of project 'p'"):
+        kube.dh.new_function(
+            "other", "fn", "python", code_src="fn.py", handler="greet", python_version="PYTHON3_11"
+        ).run("serve", service_name="live")
+    second.stop()
+    until(lambda: cluster.get("Service", "fn-live", namespace=namespace) is None)
+
+
 def phase(cluster: Cluster, about: dict[str, str]) -> str:
     pod = cluster.get("Pod", about["name"], namespace=about["namespace"]) or {}
     return str(pod.get("status", {}).get("phase"))

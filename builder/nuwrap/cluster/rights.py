@@ -34,7 +34,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "job": (Right("Job", _WORKLOAD), *_OBJECTS),
     "serve": (
         Right("Deployment", _WORKLOAD),
-        Right("Service", ("create", "get")),
+        Right("Service", ("create", "get", "patch")),
         *_OBJECTS,
         Right("Pod", ("get", "create"), "portforward"),
     ),

@@ -24,6 +24,7 @@ from nuwrap.platforms.kubernetes_end import write_called_off, write_end
 from nuwrap.platforms.kubernetes_follow import Following, JobFollower, NeverBegins, telling
 from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.platforms.kubernetes_found import take_over as take_run_over
+from nuwrap.platforms.kubernetes_names import without_taken
 from nuwrap.platforms.kubernetes_place import plan_wanted
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped, note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import manifests, submit
@@ -49,7 +50,7 @@ def place(job: Job, *, say: Callable[[str], None]) -> Placed:
     folder = make_run_folder(job.base, job.launch.run, job.attempt)
     try:
         keep_files(folder, job.cluster.files)
-        check_admission(cluster, manifests(folder, wanted))
+        check_admission(cluster, without_taken(cluster, wanted, manifests(folder, wanted)))
         write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
         write_wanted(folder, wanted)
     except BaseException as exc:  # a stop too: no folder is left of a run that there is not
@@ -70,7 +71,7 @@ def plan(job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
         with open(path, "rb") as stream:
             files[at] = stream.read()
     made = plan_run(RunObjects.from_document(wanted.objects, files))
-    check_admission(cluster, made)
+    check_admission(cluster, without_taken(cluster, wanted, made))
     return [hide_secrets(one) for one in made]
 
 

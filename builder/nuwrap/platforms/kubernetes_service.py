@@ -18,6 +18,7 @@ from nuwrap.platforms.kubernetes_address import Address, find_address
 from nuwrap.platforms.kubernetes_end import write_end
 from nuwrap.platforms.kubernetes_follow import Following, NeverBegins, Outcome
 from nuwrap.platforms.kubernetes_log import Heard, LogReader
+from nuwrap.platforms.kubernetes_names import take_name
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted, has_been_ready, note_ready
 from nuwrap.platforms.run_folder import write_private
@@ -57,7 +58,7 @@ class ServiceFollower:
         self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[str, LogReader] = {}
         self._heard = Heard(following.tell)
-        self._is_told = self._is_asked = False
+        self._is_told = self._is_asked = self._has_name = False
         self._was_ready = has_been_ready(following.folder)
         self._last_end: Ended | None = None
 
@@ -80,6 +81,8 @@ class ServiceFollower:
             if not self._was_ready and any(map(is_ready, pods.values())):
                 self._was_ready = True
                 note_ready(self.following.folder)
+            if not self._has_name and self._is_whole(pods):
+                self._take_name()
             failed = self._failed_for_good(pods)
             if failed:
                 self._finish_logs()
@@ -124,6 +127,22 @@ class ServiceFollower:
                 if not self._was_ready and ended.exit_code in FINAL_CODES:
                     return ended
         return None
+
+    def _is_whole(self, pods: Pods) -> bool:
+        """Tell whether as many pods take requests as were asked for."""
+        asked = (self.following.wanted.objects.get("serving") or {}).get("replicas", 1)
+        return sum(map(is_ready, pods.values())) >= asked and not self._is_asked
+
+    def _take_name(self) -> None:
+        try:
+            self.take_name()
+            self._has_name = True
+        except ClusterError as exc:
+            self._heard.say(f"its stable name cannot lead to it yet: {exc}")
+
+    def take_name(self) -> None:
+        """Lead the stable name to this run, once it is whole. Raises ClusterError."""
+        take_name(self.following)
 
     def served(self) -> Wanted:
         """Return the run, with the name of its Service."""

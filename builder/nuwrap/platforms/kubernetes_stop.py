@@ -19,12 +19,15 @@ _CHANGES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def ask_to_end(cluster: Cluster, wanted: Wanted) -> None:
+    """Ask the run's Job or Deployment to end; see `ask_workload_to_end`."""
+    ask_workload_to_end(cluster, wanted.kind, wanted.name)
+
+
+def ask_workload_to_end(cluster: Cluster, kind: str, name: str) -> None:
     """Ask the Job or the Deployment to end; an annotation tells everybody who did. One that is gone hears nothing."""
     annotations = {STOPPED_BY: cluster.where.user or "unknown"}
     try:
-        cluster.patch(
-            wanted.kind, wanted.name, {"metadata": {"annotations": annotations}, "spec": _CHANGES[wanted.kind]}
-        )
+        cluster.patch(kind, name, {"metadata": {"annotations": annotations}, "spec": _CHANGES[kind]})
     except ClusterError as exc:
         if exc.status != 404:
             raise

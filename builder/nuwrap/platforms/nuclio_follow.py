@@ -50,6 +50,9 @@ class FunctionFollower(ServiceFollower):
     def has_begun(self, pods: Pods) -> bool:
         return any(map(is_ready, pods.values()))
 
+    def take_name(self) -> None:
+        """A second function with the same stable name is refused: Nuclio's controller makes the Services."""
+
     def ask_to_end(self) -> None:
         self.remove()
 

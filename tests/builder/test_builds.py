@@ -95,8 +95,8 @@ def test_what_cannot_be_built_is_no_run(dh: Any, own_image: str, python_image: C
         make(dh, code=CODE).run("build", push=True)
     with pytest.raises(RegistryError, match=r"base_image '127\.0\.0\.1:9/x:1': "):
         make(dh, code=CODE, base_image="127.0.0.1:9/x:1").run("build")
-    with pytest.raises(UsageError, match="platform 'kubernetes' cannot build"):
-        make(dh, code=CODE).run("build", platform="kubernetes")
+    with pytest.raises(UsageError, match="platform 'nuclio' cannot build"):
+        make(dh, code=CODE).run("build", platform="nuclio")
     assert dh.list_runs() == []
     assert list(Path.cwd().glob(".nuwrap/runs/*")) == []
 

@@ -40,7 +40,7 @@ bench-build: $(VENV)/.dev
 	$(PY) benchmarks/build.py
 
 bench-kubernetes: $(VENV)/.dev
-	$(PY) benchmarks/kubernetes.py
+	$(PY) benchmarks/cluster.py
 
 # PYTHONS="3.10 3.11" REGISTRY=host/team PUSH=1 PULL=1 BASE=mirror/library/python PROCESSOR_IMAGE=image KANIKO_IMAGE=image
 build-images: $(VENV)/.run

@@ -1,6 +1,6 @@
 """A job in a cluster: `function.run("job")` beside `kubectl create job` of the same image, in turn; and many at once.
 
-    python benchmarks/kubernetes.py [--rounds 7] [--many 20] [--namespace NAME] [--write docs/performance.md]
+    python benchmarks/cluster.py [--rounds 7] [--many 20] [--namespace NAME] [--write docs/performance.md]
 
 Needs a cluster (KUBECONFIG), kubectl, and a registry with nuwrap's own image that the nodes pull from, as `host/team`
 in NUWRAP_BENCH_IMAGES. The first line of each pod is dated by its node, whose clock is taken to be this machine's. Ours
@@ -171,7 +171,6 @@ def tell(
     first = [statistics.median(one.first for one in side) for side in (ours, theirs)]
     done = [statistics.median(one.done for one in side) for side in (ours, theirs)]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    count = len(ours) and many
     rows = [
         f"Kubernetes {cluster.version()}, one node, {machine}; medians of {rounds} rounds in turn.",
         "",

@@ -39,7 +39,7 @@ class Look:
 def show_build_plan(options: Options, instructions: Sequence[str]) -> int:
     """Print what would be built. The code is fetched to see what it is, into a folder that is gone afterwards."""
     file = open_function(options)
-    fields = {"instructions": list(instructions) or None, "platform": options.platform}
+    fields = {"instructions": list(instructions) or None, "platform": options.platform or None}
     with look_at_build(file, {**fields, **task_fields(options, taken=fields)}) as look:
         if options.as_json:
             print(json.dumps(_document(look), indent=1), flush=True)

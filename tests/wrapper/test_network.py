@@ -37,7 +37,8 @@ def make_authority(folder: Path) -> Path:
     """Return a PEM file with a server's key and certificate; its authority is `certificate.pem` beside it."""
     new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
     authority = ["-x509", "-days", "2", "-subj", "/CN=an authority", "-keyout", "ca.key", "-out", "certificate.pem"]
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    authority += ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]  # which Python 3.13 looks for
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n")
     signed = ["openssl", "x509", "-req", "-in", "request", "-CA", "certificate.pem", "-CAkey", "ca.key", "-days", "2"]
     for command in (
         [*new, *authority],

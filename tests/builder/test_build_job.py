@@ -6,15 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cluster_plans import BUILD, build_job, pod
 from orders import make_order
 
+from nuwrap.builds.in_cluster import Wanted, settle_in_cluster
 from nuwrap.engines.kaniko_answers import keep_answers, kept_answers
 from nuwrap.engines.kaniko_argv import build_environment
 from nuwrap.engines.kaniko_room import Room
+from nuwrap.errors import UsageError
 from nuwrap.plan.kubernetes.build_job import BuildPlace, plan_build_job, plan_questions
-from nuwrap.spec.build import BuildSettings
+from nuwrap.spec.build import BuildSettings, RegistryAccess
 from nuwrap.spec.document import load_documents
+from nuwrap.spec.function import make_function
+from nuwrap.spec.run_values import make_run_values
+from nuwrap.store.config import read_config
 
 GOLDEN = Path(__file__).parent / "golden" / "kubernetes"
 
@@ -83,6 +89,17 @@ def test_no_log_in_of_this_machine_is_a_variable_of_the_pod(tmp_path: Path) -> N
     found = build_environment(order, Room("/kaniko/nuwrap"))
     assert "hidden" not in str(found)
     assert (found["FF_KANIKO_NEW"], found["SOURCE_DATE_EPOCH"]) == ("1", "7")
+
+
+def test_the_key_of_a_registry_is_not_sent_unasked(tmp_path: Path) -> None:
+    access = RegistryAccess(client_certificates={"r.example": ("cert.pem", "key.pem")})
+    code = {"code": "def f(): pass", "handler": "f", "python_version": "PYTHON3_11"}
+    function = make_function({"name": "f", "kind": "python", "project": "p", **code})
+    values = make_run_values("build", {}, origin="the build")
+    settings = read_config(str(tmp_path)).values
+    wanted = Wanted(function, values, settings, "run", 1, {}, {}, lambda _text: None)
+    with pytest.raises(UsageError, match=r"the key for r\.example is not sent.*kubernetes\.send_secrets"):
+        settle_in_cluster(BuildSettings(access=access), wanted)
 
 
 def test_answers_of_an_executor_are_kept_by_image(tmp_path: Path) -> None:

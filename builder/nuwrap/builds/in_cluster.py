@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nuwrap.builds.facts import facts_cache
-from nuwrap.builds.pod_images import pin_image
+from nuwrap.builds.pod_images import no_images, pin_image
 from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE
-from nuwrap.errors import PlatformError, UsageError
+from nuwrap.errors import UsageError
 from nuwrap.plan.kubernetes.build_job import BuildPlace
 from nuwrap.plan.kubernetes.labels import label_value
 from nuwrap.plan.kubernetes.profiles import check_profile
@@ -48,6 +48,7 @@ def settle_in_cluster(build: BuildSettings, wanted: Wanted) -> BuildSettings:
     """
     values, settings = wanted.values, wanted.settings
     _check(values, settings)
+    _check_access(build, settings)
     fields = values.model_dump(mode="json", exclude_none=True)
     unused = [name for name in _UNUSED if fields.get(name)]
     if unused:
@@ -96,13 +97,20 @@ def _check(values: RunValues, settings: Mapping[str, Any]) -> None:
         )
 
 
+def _check_access(build: BuildSettings, settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for certificates that are log-ins, where those of this machine may not go to the cluster."""
+    clients = sorted(build.access.client_certificates)
+    if clients and not settings["kubernetes.send_secrets"]:
+        raise UsageError(
+            f"registries.client_certificates: the key for {', '.join(clients)} is not sent to the cluster; `nuwrap "
+            "config set kubernetes.send_secrets true` sends it, or build with platform local"
+        )
+
+
 def _pod(build: BuildSettings, wanted: Wanted, fields: Mapping[str, Any], patch: Mapping[str, Any]) -> Pod:
     own, settings = build.images_registry, wanted.settings
     if not own:
-        raise PlatformError(
-            "a cluster takes nuwrap's own images from a registry, and none is set; push them with "
-            "`make build-images REGISTRY=HOST/TEAM PUSH=1`, then `nuwrap config set images.registry HOST/TEAM`"
-        )
+        raise no_images()
     filling = python_image(own, __version__, PYTHON_VERSIONS[wanted.function.python_version])
     executor = build.kaniko_image or DEFAULT_IMAGE
     return Pod(

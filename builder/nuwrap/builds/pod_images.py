@@ -37,10 +37,7 @@ def choose_pod_images(
     found = _find(image or fetcher, settings, environ, say) if image or fetcher else None
     is_ours = not image or (found is not None and LABEL_API in found.labels)
     if not fetcher and not (image and is_ours):
-        raise PlatformError(
-            "a cluster takes nuwrap's own images from a registry, and none is set; push them with "
-            f"`{_how_to_make(has_processor=has_processor)}`, then `nuwrap config set images.registry HOST/TEAM`"
-        )
+        raise no_images(has_processor=has_processor)
     if found:
         _check_api(image or fetcher, found)
     pinned = _pin(image or fetcher, found)
@@ -75,8 +72,13 @@ def _find(
         return None
 
 
-def _how_to_make(*, has_processor: bool) -> str:
-    return f"make build-images REGISTRY=HOST/TEAM PUSH=1{' PROCESSOR_IMAGE=IMAGE' if has_processor else ''}"
+def no_images(*, has_processor: bool = False) -> PlatformError:
+    """Return the error where no registry is set that has ours."""
+    how = f"make build-images REGISTRY=HOST/TEAM PUSH=1{' PROCESSOR_IMAGE=IMAGE' if has_processor else ''}"
+    return PlatformError(
+        f"a cluster takes nuwrap's own images from a registry, and none is set; push them with `{how}`, then `nuwrap "
+        "config set images.registry HOST/TEAM`"
+    )
 
 
 def _check_api(reference: str, found: ImageFacts) -> None:

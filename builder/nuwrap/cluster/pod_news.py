@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
-from nuwrap.cluster.client import Cluster
+from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.errors import PlatformError
 
 LOOK_S: Final = 0.2
@@ -16,6 +17,15 @@ WATCH_S: Final = 10 * 365 * 24 * 3600.0  # one watch, so that no change falls be
 RETRY_S: Final = 1.0
 
 Pod = Mapping[str, Any]
+
+
+def events_about(cluster: Cluster, names: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return the events about objects of these names; without the right to read them there are none."""
+    found: list[Mapping[str, Any]] = []
+    with suppress(ClusterError):
+        for name in names:
+            found += cluster.list("Event", fields=f"involvedObject.name={name}")
+    return found
 
 
 class PodNews:

@@ -78,8 +78,12 @@ def ended_container(pod: Mapping[str, Any], *, last: bool = False) -> Ended | No
 
 def is_main_running(pod: Mapping[str, Any]) -> bool:
     """Tell whether the function's own container runs."""
-    found = pod.get("status", {}).get("containerStatuses") or ()
-    return any(one.get("name") in MAINS and "running" in (one.get("state") or {}) for one in found)
+    return any(is_running(pod, name) for name in MAINS)
+
+
+def is_running(pod: Mapping[str, Any], container: str) -> bool:
+    """Tell whether the container runs."""
+    return any(one.get("name") == container and "running" in (one.get("state") or {}) for one in _statuses(pod))
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

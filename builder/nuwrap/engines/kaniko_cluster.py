@@ -19,12 +19,12 @@ from nuwrap.cluster.client import Cluster, ClusterError, connect
 from nuwrap.cluster.log_lines import LogLines
 from nuwrap.cluster.pod_news import PodNews
 from nuwrap.cluster.reasons import Ended as ContainerEnded
-from nuwrap.cluster.reasons import ended_container
+from nuwrap.cluster.reasons import ended_container, is_running
 from nuwrap.command import Completed, Mask
 from nuwrap.engines import Order
 from nuwrap.engines.kaniko_answers import keep_answers, kept_answers
 from nuwrap.engines.kaniko_place import Ended, Watch
-from nuwrap.engines.kaniko_pods import BuildPods, has_ended, is_running
+from nuwrap.engines.kaniko_pods import BuildPods, has_ended
 from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, has_loopback, pack
 from nuwrap.errors import BuildError, PlatformError
 from nuwrap.plan.kubernetes.build_job import ASKING, FILL, FILLED, BuildPlace, plan_build_job, plan_questions

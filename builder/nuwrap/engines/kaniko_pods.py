@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
-from nuwrap.cluster.pod_news import PodNews
-from nuwrap.cluster.reasons import ended_container, job_failure, why_gone, why_waiting
+from nuwrap.cluster.pod_news import PodNews, events_about
+from nuwrap.cluster.reasons import ended_container, is_running, job_failure, why_gone, why_waiting
 from nuwrap.engines.kaniko_place import Watch
 from nuwrap.errors import BuildError
 from nuwrap.plan.kubernetes.build_job import FILL, BuildPlace
@@ -17,7 +16,6 @@ from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.spec.build import Event
 
 EVENTS_S: Final = 2.0
-LOST_S: Final = 30.0  # a Job that has ended without its pod telling how
 
 Pod = Mapping[str, Any]
 
@@ -64,7 +62,8 @@ class BuildPods:
                 raise BuildError(f"the cluster has given the build up: {failure[0]}: {failure[1]}", "engine")
             if pod and is_running(pod, MAIN):
                 return
-            waiting = why_waiting(pod, self._events(pod))
+            names = [self._place.name, *([str(pod["metadata"]["name"])] if pod else [])]
+            waiting = why_waiting(pod, events_about(self._cluster, names))
         except ClusterError as exc:
             self.note(f"the cluster does not answer: {exc}")
             return
@@ -74,22 +73,6 @@ class BuildPods:
         if waiting.is_hopeless or (limit and waited_s > limit):
             how = "can never begin" if waiting.is_hopeless else f"has not begun within {limit:g} s"
             raise BuildError(f"the build {how}: {waiting.reason}", "engine")
-
-    def _events(self, pod: Pod | None) -> list[Mapping[str, Any]]:
-        """Return the events of the Job and its pod; without the right to read them there are none."""
-        names = [self._place.name, *([str(pod["metadata"]["name"])] if pod else [])]
-        found: list[Mapping[str, Any]] = []
-        with suppress(ClusterError):
-            for name in names:
-                found += self._cluster.list("Event", fields=f"involvedObject.name={name}")
-        return found
-
-
-def is_running(pod: Pod, container: str) -> bool:
-    """Tell whether the container runs."""
-    status = pod.get("status", {})
-    found = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    return any(one.get("name") == container and "running" in (one.get("state") or {}) for one in found)
 
 
 def has_ended(pod: Pod) -> bool:

@@ -4,18 +4,15 @@ machine has what it was asked for, its log and its result in `.nuwrap/runs/<id>/
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from nuwrap.cluster.admission import check_admission
-from nuwrap.cluster.client import ClusterError
+from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.cluster.reasons import ended_container, is_main_running, job_failure, why_waiting
 from nuwrap.command import take_stops
-from nuwrap.errors import PlatformError
-from nuwrap.plan.kubernetes import hide_secrets, plan_run
+from nuwrap.plan.kubernetes import plan_run
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.plan.kubernetes.request import RunObjects
 from nuwrap.platforms import Found, Job, Placed, Screen, Seen
@@ -26,53 +23,33 @@ from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.platforms.kubernetes_found import take_over as take_run_over
 from nuwrap.platforms.kubernetes_names import without_taken
 from nuwrap.platforms.kubernetes_place import plan_wanted
+from nuwrap.platforms.kubernetes_placing import Making, place_run, tell_objects
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped, note_asked, was_asked
-from nuwrap.platforms.kubernetes_submit import manifests, submit
-from nuwrap.platforms.kubernetes_wanted import (
-    is_submitted,
-    keep_files,
-    read_wanted,
-    write_wanted,
-)
-from nuwrap.platforms.passing import warn_of_variables
-from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
+from nuwrap.platforms.kubernetes_submit import submit
+from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, read_wanted
+from nuwrap.platforms.run_folder import open_log
 from nuwrap_runtime.launch import parse_launch
 
 
+def _make(wanted: Wanted, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    return plan_run(RunObjects.from_document(wanted.objects, files))
+
+
+def _check(cluster: Cluster, wanted: Wanted, made: Sequence[Mapping[str, Any]]) -> None:
+    check_admission(cluster, without_taken(cluster, wanted, made))
+
+
+MAKING: Final = Making(plan_wanted, _make, _check)
+
+
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
-    """Make the run's folder with its launch document and `kubernetes.json`, once the cluster has looked at all of it
-    and would take it. Nothing of the run is in the cluster yet.
-    """
-    environ = dict(os.environ)
-    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
-    wanted = plan_wanted(job, cluster, environ, say)
-    warn_of_variables(environ, decided_variables(job.launch), say)
-    folder = make_run_folder(job.base, job.launch.run, job.attempt)
-    try:
-        keep_files(folder, job.cluster.files)
-        check_admission(cluster, without_taken(cluster, wanted, manifests(folder, wanted)))
-        write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
-        write_wanted(folder, wanted)
-    except BaseException as exc:  # a stop too: no folder is left of a run that there is not
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(exc, OSError):
-            raise PlatformError(f"the run's files cannot be kept in {folder!r}: {exc.strerror}") from exc
-        raise
-    return Placed(folder, os.getcwd(), environ)
+    """See `place_run`."""
+    return place_run(job, MAKING, say)
 
 
 def plan(job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return the run's objects as the cluster would take them; see `Remote.plan`."""
-    environ = dict(os.environ)
-    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
-    wanted = plan_wanted(job, cluster, environ, say)
-    files = {}
-    for at, path in job.cluster.files.items():
-        with open(path, "rb") as stream:
-            files[at] = stream.read()
-    made = plan_run(RunObjects.from_document(wanted.objects, files))
-    check_admission(cluster, without_taken(cluster, wanted, made))
-    return [hide_secrets(one) for one in made]
+    """See `tell_objects`."""
+    return tell_objects(job, MAKING, say)
 
 
 def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
-from nuwrap.cluster.pod_news import PodNews
+from nuwrap.cluster.pod_news import PodNews, events_about
 from nuwrap.cluster.reasons import (
     MAINS,
     Ended,
@@ -82,12 +82,8 @@ class Following:
                 os.write(target, f"nuwrap  {text}\n".encode())
 
     def events(self, *names: str) -> list[Mapping[str, Any]]:
-        """Return the events about objects of these names; without the right to read them there are none."""
-        found: list[Mapping[str, Any]] = []
-        with suppress(ClusterError):
-            for name in names:
-                found += self.cluster.list("Event", fields=f"involvedObject.name={name}")
-        return found
+        """Return the events about objects of these names; see `events_about`."""
+        return events_about(self.cluster, names)
 
     def check_waiting(self, waiting: Waiting, waited_s: float) -> None:
         """Raises NeverBegins for a run that will not begin, or has waited for too long; what the cluster says now

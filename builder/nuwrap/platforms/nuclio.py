@@ -4,17 +4,13 @@ and Service; the run lives in the cluster, and this machine keeps of it what it 
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.cluster.reasons import is_ready, why_waiting
 from nuwrap.command import take_stops
-from nuwrap.errors import PlatformError
-from nuwrap.plan.kubernetes import hide_secrets
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.plan.nuclio import KIND
 from nuwrap.platforms import Found, Job, Placed, Screen, Seen
@@ -23,51 +19,30 @@ from nuwrap.platforms.kubernetes_end import write_called_off
 from nuwrap.platforms.kubernetes_follow import Following, telling
 from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.platforms.kubernetes_found import take_over as take_run_over
+from nuwrap.platforms.kubernetes_placing import Making, place_run, tell_objects
 from nuwrap.platforms.kubernetes_service import attend_service
 from nuwrap.platforms.kubernetes_stop import note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import create_once, give, secret_objects
-from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, keep_files, read_files, read_wanted, write_wanted
+from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, read_files, read_wanted
 from nuwrap.platforms.nuclio_follow import FunctionFollower, remove_function
 from nuwrap.platforms.nuclio_place import check_admission, has_project, manifests, plan_function, project_of
 from nuwrap.platforms.nuclio_state import ERROR, message_of, state_of
-from nuwrap.platforms.passing import warn_of_variables
-from nuwrap.platforms.run_folder import LAUNCH, decided_variables, make_run_folder, open_log, write_private
+from nuwrap.platforms.run_folder import open_log
 
 KINDS: Final = {KIND: "serve"}
 
 
+MAKING: Final = Making(plan_function, manifests, check_admission)
+
+
 def place(job: Job, *, say: Callable[[str], None]) -> Placed:
-    """Make the run's folder, once the cluster has looked at all of it and would take it; nothing of it is there yet."""
-    environ = dict(os.environ)
-    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
-    wanted = plan_function(job, cluster, environ, say)
-    warn_of_variables(environ, decided_variables(job.launch), say)
-    folder = make_run_folder(job.base, job.launch.run, job.attempt)
-    try:
-        keep_files(folder, job.cluster.files)
-        check_admission(cluster, wanted, manifests(wanted, read_files(folder)))
-        write_private(os.path.join(folder, LAUNCH), json.dumps(wanted.launch, indent=1))
-        write_wanted(folder, wanted)
-    except BaseException as exc:  # a stop too: no folder is left of a run that there is not
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(exc, OSError):
-            raise PlatformError(f"the run's files cannot be kept in {folder!r}: {exc.strerror}") from exc
-        raise
-    return Placed(folder, os.getcwd(), environ)
+    """See `place_run`."""
+    return place_run(job, MAKING, say)
 
 
 def plan(job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return the run's objects as the cluster would take them; see `Remote.plan`."""
-    environ = dict(os.environ)
-    cluster = connect_for(job.cluster.settings, job.launch.project, environ)
-    wanted = plan_function(job, cluster, environ, say)
-    files = {}
-    for at, path in job.cluster.files.items():
-        with open(path, "rb") as stream:
-            files[at] = stream.read()
-    made = manifests(wanted, files)
-    check_admission(cluster, wanted, made)
-    return [hide_secrets(one) for one in made]
+    """See `tell_objects`."""
+    return tell_objects(job, MAKING, say)
 
 
 def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: Screen) -> int | None:

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from nuwrap.plan.kubernetes.labels import PREFIX, RUN_LABEL, exact_names, run_labels, service_name, workload_name
+from nuwrap.plan.kubernetes.labels import (
+    RUN_LABEL,
+    exact_names,
+    run_labels,
+    service_name,
+    with_ours,
+    workload_name,
+)
 from nuwrap.plan.kubernetes.pods import has_devices, plan_pod
 from nuwrap.plan.kubernetes.request import RunObjects, Serving
 from nuwrap.plan.kubernetes.volumes import claim_specs, secret_key
@@ -59,7 +66,7 @@ def own(manifest: Mapping[str, Any], name: str, kind: str, uid: str) -> Manifest
 def labels(objects: RunObjects) -> dict[str, str]:
     """Return the labels of each of its objects; the user's own never replace ours."""
     ours = run_labels(objects.project, objects.function, objects.run, objects.action, objects.attempt, objects.user)
-    return {**_others(objects.labels), **_others(objects.pod.profile.get("labels", {})), **ours}
+    return with_ours(ours, objects.labels, objects.pod.profile.get("labels", {}))
 
 
 def hide_secrets(manifest: Mapping[str, Any]) -> Manifest:
@@ -110,12 +117,7 @@ def _make(objects: RunObjects, file: str, name: str, **values: Any) -> Manifest:
 
 def _annotations(objects: RunObjects) -> dict[str, str]:
     ours = exact_names(objects.project, objects.function)
-    return {**_others(objects.annotations), **_others(objects.pod.profile.get("annotations", {})), **ours}
-
-
-def _others(found: Mapping[str, str]) -> dict[str, str]:
-    """Return those that are not ours to give: by ours, secrets and claims are found, and whose a run is."""
-    return {name: one for name, one in found.items() if not name.startswith(PREFIX)}
+    return with_ours(ours, objects.annotations, objects.pod.profile.get("annotations", {}))
 
 
 def _data(objects: RunObjects) -> dict[str, str]:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from nuwrap.plan.kubernetes.labels import ACTION_LABEL, PREFIX, exact_names, run_labels, workload_name
-from nuwrap.plan.kubernetes.pods import CONTAINER_SECURITY, camel_case, plan_resources, plan_toleration
+from nuwrap.plan.kubernetes.labels import ACTION_LABEL, exact_names, run_labels, with_ours, workload_name
+from nuwrap.plan.kubernetes.pods import CONTAINER_SECURITY, plan_placement, plan_resources
 from nuwrap.plan.kubernetes.profiles import MAIN, apply_profile
 from nuwrap.plan.kubernetes.request import Pod
 from nuwrap.plan.rendering import render
@@ -150,12 +150,7 @@ def _template(
         {
             "labels": _labels(place),
             "annotations": _annotations(place),
-            "service_account": pod.service_account,
-            "priority_class": pod.priority_class,
-            "pull_secrets": [{"name": name} for name in pod.pull_secrets],
-            "node_selector": {one["key"]: one["value"] for one in pod.node_selector},
-            "tolerations": [plan_toleration(one) for one in pod.tolerations],
-            "affinity": camel_case(pod.affinity),
+            **plan_placement(pod),
             "init_containers": first,
             "containers": containers,
             "volumes": volumes,
@@ -174,13 +169,9 @@ def _make(file: str, name: str, place: BuildPlace, **values: Any) -> dict[str, A
 
 def _labels(place: BuildPlace) -> dict[str, str]:
     ours = run_labels(place.project, place.function, place.run, "build", place.attempt, place.user)
-    return {**_others(place.labels), **_others(place.pod.profile.get("labels", {})), **ours}
+    return with_ours(ours, place.labels, place.pod.profile.get("labels", {}))
 
 
 def _annotations(place: BuildPlace) -> dict[str, str]:
     ours = exact_names(place.project, place.function)
-    return {**_others(place.annotations), **_others(place.pod.profile.get("annotations", {})), **ours}
-
-
-def _others(found: Mapping[str, str]) -> dict[str, str]:
-    return {name: one for name, one in found.items() if not name.startswith(PREFIX)}
+    return with_ours(ours, place.annotations, place.pod.profile.get("annotations", {}))

@@ -65,6 +65,14 @@ def run_labels(project: str, function: str, run: str, action: str, attempt: int,
     return {name: value for name, value in found.items() if value}
 
 
+def with_ours(ours: Mapping[str, str], *given: Mapping[str, str]) -> dict[str, str]:
+    """Return labels or annotations, those given first and ours last; no key of ours is anybody else's to give: by these
+    secrets and claims are found, and whose a run is.
+    """
+    others = {name: one for some in given for name, one in some.items() if not name.startswith(PREFIX)}
+    return {**others, **ours}
+
+
 def exact_names(project: str, function: str) -> dict[str, str]:
     """Return annotations with the names that are no labels as they are."""
     names = {f"{PREFIX}exact-project": project, f"{PREFIX}exact-function": function}

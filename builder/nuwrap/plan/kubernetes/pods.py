@@ -43,12 +43,7 @@ def plan_pod(objects: RunObjects, labels: Mapping[str, str], annotations: Mappin
             "annotations": annotations,
             "restart_policy": "Always" if serving else "Never",
             "grace_s": math.ceil(objects.grace_s) + GRACE_SPARE_S + lag,
-            "service_account": pod.service_account,
-            "priority_class": pod.priority_class,
-            "pull_secrets": [{"name": name} for name in pod.pull_secrets],
-            "node_selector": {one["key"]: one["value"] for one in pod.node_selector},
-            "tolerations": [plan_toleration(one) for one in pod.tolerations],
-            "affinity": camel_case(pod.affinity),
+            **plan_placement(pod),
             "user": pod.user,
             "group": pod.group,
             "fs_group": pod.fs_group or pod.group,
@@ -67,6 +62,18 @@ def plan_pod(objects: RunObjects, labels: Mapping[str, str], annotations: Mappin
     )
     template: dict[str, Any] = parse_documents(text, "pod")[0]
     return apply_profile(template, pod.profile)
+
+
+def plan_placement(pod: Pod) -> dict[str, Any]:
+    """Return where the pod stands, as whom, and how its images come, as the templates have it."""
+    return {
+        "service_account": pod.service_account,
+        "priority_class": pod.priority_class,
+        "pull_secrets": [{"name": name} for name in pod.pull_secrets],
+        "node_selector": {one["key"]: one["value"] for one in pod.node_selector},
+        "tolerations": [_toleration(one) for one in pod.tolerations],
+        "affinity": camel_case(pod.affinity),
+    }
 
 
 def plan_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,8 +114,7 @@ def _camel(name: str) -> str:
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
 
-def plan_toleration(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a toleration as the API has it."""
+def _toleration(one: Mapping[str, Any]) -> dict[str, Any]:
     return {_camel(name): value for name, value in one.items() if value not in (None, "")}
 
 

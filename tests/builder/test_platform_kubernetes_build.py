@@ -21,13 +21,13 @@ from nuwrap.errors import NuwrapError, UsageError
 from nuwrap.platforms.kubernetes_found import find_runs
 from nuwrap.store.secrets import Secrets
 
-LEVELS = ("privileged", "restricted")  # the first, as the registry of the tests is at the node's own loopback address
+LEVEL = "privileged"  # as the registry of the tests is at the node's own loopback address
 
 
 @pytest.fixture(scope="session")
 def build_namespace(cluster: Cluster) -> Iterator[str]:
     name = f"nuwrap-test-{secrets.token_hex(4)}"
-    labels = {"pod-security.kubernetes.io/enforce": LEVELS[0]}
+    labels = {"pod-security.kubernetes.io/enforce": LEVEL}
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
     cluster.delete("Namespace", name)

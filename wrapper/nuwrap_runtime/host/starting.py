@@ -14,6 +14,7 @@ from nuwrap_runtime.host.process import STOPS
 
 PR_SET_DUMPABLE = 4
 AGAIN_SECONDS = 0.01
+LOCKING = ("_internal_poll", "_wait")  # methods of Popen; where `_wait` has no limit, what it waits in is another one
 TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - where `tempfile` looks
 
 
@@ -49,8 +50,15 @@ def take_stops() -> None:
     sys.unraisablehook = _stop_again
 
 
-def stop(_number: int, _frame: Optional[FrameType]) -> None:
-    """Raise Stopped: a signal's handler."""
+def stop(_number: int, frame: Optional[FrameType]) -> None:
+    """Raise Stopped: a signal's handler.
+
+    A moment later where `subprocess` takes its lock: raised before the `try` that gives it back, a stop would leave it
+    taken, and the next wait for that process would never end.
+    """
+    if frame and frame.f_code.co_name in LOCKING and frame.f_globals.get("__name__") == "subprocess":
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)  # its SIGALRM is one of STOPS
+        return
     raise Stopped("stopped by a signal before the run was done")
 
 

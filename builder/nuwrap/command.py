@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO
 
+from nuwrap import errors
 from nuwrap.errors import PlatformError
+from nuwrap_runtime import errors as runtime_errors
 
 MASK = b"***"
 POLL_SECONDS = 0.05  # only how soon the end is seen of a program whose own children keep its pipes open
@@ -207,6 +209,18 @@ def _start(
 
 
 _detached: list[subprocess.Popen[bytes]] = []
+_in_threads: list[Stops] = []
+
+
+def own_program(module: str, *arguments: str, is_bare: bool) -> list[str]:
+    """Return the argument list that calls `main` of a module of ours with texts, isolated as the host is
+    (`platforms.local`); with `is_bare` without site-packages, which is half of a start.
+    """
+    files = (str(errors.__file__), str(runtime_errors.__file__))
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(one))) for one in files]
+    code = f"import sys; sys.path.extend(sys.argv.pop(1).split('\\n')); from {module} import main; "
+    code += "sys.exit(main(*sys.argv[1:]))"
+    return [sys.executable, "-I", *(["-S"] if is_bare else []), "-c", code, "\n".join(places), *arguments]
 
 
 def start_detached(command: Command, *, log: str) -> int:
@@ -282,17 +296,30 @@ class Stops:
 
 @contextmanager
 def take_stops() -> Iterator[Stops]:
-    """Take the stop signals over for the time of the body; a thread that is not the main one cannot, and does not."""
+    """Take the stop signals over for the time of the body; in another thread than the main one, what `stop_threads`
+    hands on.
+    """
     stops, before = Stops(), {}
-    if threading.current_thread() is threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a shell's background job
                 before[number] = signal.signal(number, stops)
+    else:
+        _in_threads.append(stops)
     try:
         yield stops
     finally:
+        if not is_main:
+            _in_threads.remove(stops)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_threads(number: int) -> None:
+    """Hand a stop on to all threads that take stops."""
+    for stops in tuple(_in_threads):
+        stops(number, None)
 
 
 class _Deadline:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from cluster_runs import Kube
 from command_line import Nuwrap
+from waiting import until
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.errors import NotFound, PlatformError
@@ -27,13 +27,6 @@ from nuwrap_runtime import __version__
 
 def objects_of(cluster: Cluster, namespace: str, run: Any, kind: str) -> list[dict[str, Any]]:
     return cluster.list(kind, labels={"nuwrap.dev/run": run.id}, namespace=namespace)
-
-
-def until(is_so: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it has not come about in time"
-        time.sleep(0.2)
 
 
 def test_a_job_brings_its_results_and_its_log_and_stays_for_a_while(
@@ -142,6 +135,27 @@ def test_a_run_goes_on_without_its_follower_and_each_line_comes_once(kube: Kube)
     assert (run.state, run.result("output_0")) == ("COMPLETED", 40)
     told = [line for line in run.logs().splitlines() if line.startswith("line ")]
     assert told == [f"line {number}" for number in range(40)]
+
+
+def test_runs_of_one_environment_have_one_follower_and_outlive_it(kube: Kube) -> None:
+    function, home = kube.function("lines"), context.current().home
+    runs = [function.run("job", parameters={"n": 60}) for _ in range(3)]
+    for run in runs:
+        until(lambda run=run: "line 1" in run.logs())  # type: ignore[misc]
+    followers = {line for run in runs for line in follower_of(home, run)}
+    assert len(followers) == 1
+    alive.kill(home, runs[0].id, "supervisor", signal.SIGKILL)
+    for run in runs:
+        run.wait(300, log_info=False)
+        assert (run.state, run.result("output_0")) == ("COMPLETED", 60)
+        assert [line for line in run.logs().splitlines() if line.startswith("line ")] == [
+            f"line {n}" for n in range(60)
+        ]
+
+
+def follower_of(home: str, run: Any) -> list[str]:
+    lines = Path(home, alive.FOLDER, f"{run.id}.lock").read_text().splitlines()
+    return [line for line in lines if line.startswith("supervisor ")]
 
 
 def test_why_a_run_waits_is_told_and_one_that_waits_for_too_long_is_given_up(
@@ -314,7 +328,7 @@ def test_a_cluster_that_does_not_answer_ends_no_run(
         with pytest.raises(TimeoutError):
             run.wait(3, log_info=False)
         assert run.state == "RUNNING"
-        assert "as it was known last" in run.status.message
+        until(lambda: "as it was known last" in run.status.message)  # once who tried to follow it has given up
     run.wait(300, log_info=False)
     assert (run.state, run.result("output_0")) == ("COMPLETED", 100), run.logs()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 from cluster_runs import Kube
 from command_line import Nuwrap
+from waiting import until
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.errors import PlatformError
@@ -25,13 +25,6 @@ def made(nuclio: Kube, handler: str, *, code: str = "", code_src: str = "", **fi
     """Make a function of its own code, or of code elsewhere."""
     source = {"code": code} if code else {"code_src": code_src}
     return nuclio.dh.new_function("p", "fn", "python", handler=handler, python_version="PYTHON3_11", **source, **fields)
-
-
-def until(is_so: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it has not come about in time"
-        time.sleep(0.2)
 
 
 def test_a_service_is_called_and_leaves_nothing(nuclio: Kube, cluster: Cluster, nuclio_namespace: str) -> None:

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import clean_environment, nuwrap_argv, write_function
 from sdk_functions import completed, make
+from waiting import until
 
 from nuwrap.errors import NotFound, PlatformError, StoreError, UsageError
 from nuwrap.runs import alive
@@ -27,14 +27,6 @@ SERVES = "def f(context, event):\n    return 'here'\n"
 
 def home() -> str:
     return os.environ["NUWRAP_HOME"]
-
-
-def until(is_so: Callable[[], Any], seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := is_so()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 def processes(run: Any) -> dict[str, int]:

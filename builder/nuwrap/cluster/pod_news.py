@@ -10,11 +10,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.cluster.sharing import RETRY_S, WATCH_S, find_shared
 from nuwrap.errors import PlatformError
 
 LOOK_S: Final = 0.2
-WATCH_S: Final = 10 * 365 * 24 * 3600.0  # one watch, so that no change falls between two
-RETRY_S: Final = 1.0
 
 Pod = Mapping[str, Any]
 
@@ -22,7 +21,11 @@ Pod = Mapping[str, Any]
 def events_about(cluster: Cluster, names: Iterable[str]) -> list[Mapping[str, Any]]:
     """Return the events about objects of these names; without the right to read them there are none."""
     found: list[Mapping[str, Any]] = []
+    names, shared = list(names), find_shared(cluster)
     with suppress(ClusterError):
+        known = shared.events(names) if shared else None
+        if known is not None:
+            return known
         for name in names:
             found += cluster.list("Event", fields=f"involvedObject.name={name}")
     return found
@@ -33,19 +36,26 @@ class PodNews:
 
     def __init__(self, cluster: Cluster, labels: Mapping[str, str]) -> None:
         self._cluster, self._labels = cluster, labels
+        shared = find_shared(cluster)
+        self._shared = shared if shared and set(labels) == {shared.by} else None
         self._news: queue.Queue[tuple[str, Pod]] = queue.Queue()
         self._over = threading.Event()
         self.pods: dict[str, Pod] = {}
         self.gone: dict[str, Pod] = {}
 
     def __enter__(self) -> PodNews:  # noqa: PYI034 - nobody derives from it
-        threading.Thread(target=self._watch, daemon=True).start()
+        if self._shared:
+            self._shared.listen(self._cluster, self._labels[self._shared.by], self._news.put)
+        else:
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._over.set()
+        if self._shared:
+            self._shared.leave(self._labels[self._shared.by], self._news.put)
 
     def take(self) -> dict[str, Pod]:
         """Wait a moment for news and return the pods that there are."""

@@ -205,6 +205,13 @@ def goes_on_there(platform: str, action: str) -> bool:
     return platform in REMOTE and action != "build"
 
 
+def share_watches() -> None:
+    """Let this process have one watch of a namespace, and not one for each run: it follows many. For a start."""
+    from nuwrap.platforms.kubernetes_cluster import share_watches as share
+
+    share()
+
+
 def get_platform(name: str) -> Platform:
     """Return the platform of that name. Raises UsageError for one that is in no row."""
     if name not in PLATFORMS:

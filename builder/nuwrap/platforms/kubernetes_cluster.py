@@ -7,14 +7,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, connect
+from nuwrap.cluster.sharing import share
 from nuwrap.errors import PlatformError
-from nuwrap.plan.kubernetes.labels import KIND_LABEL, PROJECT_LABEL, label_value, object_name
+from nuwrap.plan.kubernetes.labels import KIND_LABEL, PROJECT_LABEL, RUN_LABEL, label_value, object_name
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.spec.document import parse_documents
 from nuwrap_runtime.schema import did_you_mean
 
 PROFILE_BYTES: Final = 256 * 1024
 SECRETS_KIND, CREDENTIALS_KIND, STORE_KIND = "secrets", "source-credentials", "store-credentials"
+
+
+def share_watches() -> None:
+    """See `platforms.share_watches`."""
+    share(RUN_LABEL)
 
 
 def connect_for(settings: Mapping[str, Any], project: str, environ: Mapping[str, str]) -> Cluster:

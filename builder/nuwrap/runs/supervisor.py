@@ -13,17 +13,16 @@ from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from nuwrap import errors
 from nuwrap.builds import attending
-from nuwrap.command import Command, hide_environment, start_detached
+from nuwrap.command import Command, hide_environment, own_program, start_detached
 from nuwrap.errors import NotFound, NuwrapError
 from nuwrap.platforms import GoesOn, Screen, get_platform, goes_on_there
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
+from nuwrap.runs.followers import hand_over
 from nuwrap.store import ERROR, PENDING, RUNNING, STOPPED, RunRecord, Store, open_store
 from nuwrap.store.secrets import Secrets
-from nuwrap_runtime import errors as runtime_errors
 
 if TYPE_CHECKING:
     from nuwrap.runs.order import Placed
@@ -32,26 +31,20 @@ ADDRESSES = "service.json"  # the host writes it when both ports are bound
 LOOK_SECONDS = 0.02
 STOPPED_CODE = 143
 
-# Isolated as the host is (`platforms.local`), and without site-packages, as it uses none: half of a start. Until the
-# supervisor takes a stop itself, one ends it: the lock goes, and who asks next sees a run without anybody.
-START = (
-    "import sys; sys.path.extend(sys.argv.pop(1).split('\\n')); from nuwrap.runs.supervisor import main; "
-    "sys.exit(main(*sys.argv[1:]))"
-)
-
 
 def start(home: str, placed: Placed) -> RunRecord:
     """Start the run in a process of its own and return its record. Raises PlatformError; the run has ended then."""
     record, held = placed.record, placed.held
     try:
-        pid = _launch(home, record, placed.here, held)
+        if goes_on_there(record.platform, record.action):
+            hand_over(home, record.id, held, placed.here)
+        else:
+            _launch(home, record, placed.here, held)
     except BaseException as exc:
         with closing(open_store(home)) as store:
             _end(store, record, ERROR, f"platform: {exc}")
         alive.release(home, record.id, held)
         raise
-    alive.add_process(held, "supervisor", pid)
-    os.close(held)  # the supervisor has it
     return record
 
 
@@ -66,22 +59,20 @@ def follow(home: str, record: RunRecord) -> None:
         return
     try:
         os.makedirs(record.folder, mode=0o700, exist_ok=True)
-        pid = _launch(home, record, PlacedHere(record.folder, os.getcwd(), dict(os.environ)), held)
+        hand_over(home, record.id, held, PlacedHere(record.folder, os.getcwd(), dict(os.environ)))
     except BaseException:
         alive.release(home, record.id, held)
         raise
+
+
+def _launch(home: str, record: RunRecord, here: PlacedHere, held: int) -> None:
+    """Start the supervisor's process, which has the lock then. Raises PlatformError."""
+    # Until the supervisor takes a stop itself one ends it: the lock goes, and who asks next sees a run of nobody.
+    argv = own_program(__name__, home, record.id, str(held), is_bare=True)
+    command = Command(argv, here.environ, cwd=here.start, keep_open=(held,))
+    pid = start_detached(command, log=os.path.join(record.folder, LOG))
     alive.add_process(held, "supervisor", pid)
     os.close(held)
-
-
-def _launch(home: str, record: RunRecord, here: PlacedHere, held: int) -> int:
-    """Start the supervisor's process and return its id. Raises PlatformError."""
-    files = (str(errors.__file__), str(runtime_errors.__file__))
-    places = [os.path.dirname(os.path.dirname(os.path.abspath(one))) for one in files]
-    bare = [] if goes_on_there(record.platform, record.action) else ["-S"]  # a cluster's client is a third-party module
-    argv = [sys.executable, "-I", *bare, "-c", START, "\n".join(places), home, record.id, str(held)]
-    command = Command(argv, here.environ, cwd=here.start, keep_open=(held,))
-    return start_detached(command, log=os.path.join(record.folder, LOG))
 
 
 def attend(store: Store, home: str, placed: Placed, screen: Screen) -> tuple[int, RunRecord]:
@@ -112,9 +103,8 @@ def main(home: str, run: str, held: str) -> int:
     os.set_inheritable(lock, False)  # noqa: FBT003 - the function's own children shall not keep the run alive
     signal.signal(signal.SIGTERM, _raise_stop)
     with closing(open_store(home)) as store:
-        record = store.get_run(run)
         try:
-            return _supervise(store, home, record, lock) if record else 0
+            return supervise(store, home, run, lock)
         except (NuwrapError, OSError) as exc:  # the next who asks for the run ends it in the history
             print(f"nuwrap: {exc}", file=sys.stderr)
             return getattr(exc, "exit_code", 10)
@@ -122,7 +112,14 @@ def main(home: str, run: str, held: str) -> int:
             alive.release(home, run, lock)
 
 
-def _supervise(store: Store, home: str, record: RunRecord, held: int) -> int:
+def supervise(store: Store, home: str, run: str, held: int) -> int:
+    """Be with a run to its end, and return an exit code: of what became of it here, where that goes on elsewhere.
+
+    Raises NuwrapError, OSError: the history cannot be read or written.
+    """
+    record = store.get_run(run)
+    if not record:
+        return 0
     here = PlacedHere(record.folder, os.getcwd(), dict(os.environ))
     try:
         secrets = _read_secrets(home, record)
@@ -138,7 +135,8 @@ def _supervise(store: Store, home: str, record: RunRecord, held: int) -> int:
         return STOPPED_CODE
     if code is None:
         return 0
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what it has left is kept
+    if not goes_on_there(record.platform, record.action):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what it has left is kept
     _finish(store, record, code)
     return 0
 

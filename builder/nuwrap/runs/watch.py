@@ -23,6 +23,7 @@ from nuwrap.runs import alive, collect, remote, supervisor
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
 
 POLL_SECONDS = 0.01, 0.1  # between two looks, at first and of who has waited for long
+FOLLOW_SECONDS = 5.0  # between two looks at who follows a remote run
 PATIENCE = 50  # pauses are a fiftieth of what was waited for: nobody notices that
 READ_BYTES = 64 * 1024
 READY_TIMEOUT_S = 2.0
@@ -71,29 +72,26 @@ def refresh_all(store: Store, home: str, project: str = "") -> None:
 
 def wait(store: Store, home: str, record: RunRecord, *, timeout_s: float | None) -> RunRecord:
     """Return the run when it has ended, or as it is after `timeout_s`."""
-    _keep_following(store, home, record)
-    for _ in _looks(timeout_s):
-        record = refresh(store, home, record)
-        if record.state in ENDED:
+    now = record
+    for now in _followed(store, home, record, timeout_s):
+        if now.state in ENDED:
             break
-    return record
+    return now
 
 
 def wait_ready(store: Store, home: str, record: RunRecord, *, timeout_s: float) -> RunRecord:
     """Return the service's run when it answers. Raises PlatformError when it has ended, or is not ready in time."""
     name = f"run {record.id[:SHORT_ID]} of {record.function!r}"
     phase = "it has not begun"
-    _keep_following(store, home, record)
-    for _ in _looks(timeout_s):
-        record = refresh(store, home, record)
-        if record.state in ENDED:
-            reason = f": {record.message}" if record.message else ""
-            where = f"its log is in {record.folder!r}"
-            raise PlatformError(f"{name} is no service any more: {record.state}{reason}; {where}")
-        admin = record.service.get("admin_url")
-        phase = _outage(admin) if admin else record.message or phase
+    for now in _followed(store, home, record, timeout_s):
+        if now.state in ENDED:
+            reason = f": {now.message}" if now.message else ""
+            where = f"its log is in {now.folder!r}"
+            raise PlatformError(f"{name} is no service any more: {now.state}{reason}; {where}")
+        admin = now.service.get("admin_url")
+        phase = _outage(admin) if admin else now.message or phase
         if not phase:
-            return record
+            return now
     raise PlatformError(
         f"{name} is not ready after {timeout_s:g} s: {phase}. It goes on: wait again, see its log, or stop it"
     )
@@ -103,16 +101,12 @@ def follow_log(store: Store, home: str, record: RunRecord, *, follow: bool) -> I
     """Yield what the run has printed until now, with `follow` until its end."""
     path = os.path.join(record.folder, LOG)
     at = 0
-    if follow:
-        _keep_following(store, home, record)
-    while True:
-        has_ended = not follow or refresh(store, home, record).state in ENDED
+    for now in _followed(store, home, record, None) if follow else (record,):
         for piece in _read_from(path, at):
             at += len(piece)
             yield piece
-        if has_ended:
+        if now.state in ENDED:
             return
-        time.sleep(POLL_SECONDS[1])
 
 
 def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
@@ -130,6 +124,17 @@ def stop(store: Store, home: str, record: RunRecord) -> RunRecord:
     if record.state not in ENDED:
         raise PlatformError(f"run {record.id!r} does not end, not even when it is killed; see `ps -ef`")
     return record
+
+
+def _followed(store: Store, home: str, record: RunRecord, timeout_s: float | None) -> Iterator[RunRecord]:
+    """Yield the run as it is now, again and again; a remote one is followed again where who did that was killed."""
+    next_at = 0.0
+    for _ in _looks(timeout_s):
+        if time.monotonic() >= next_at:
+            _keep_following(store, home, record)
+            next_at = time.monotonic() + FOLLOW_SECONDS
+        record = refresh(store, home, record)
+        yield record
 
 
 def _keep_following(store: Store, home: str, record: RunRecord) -> None:

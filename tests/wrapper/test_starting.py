@@ -12,7 +12,7 @@ from nuwrap_runtime.host.starting import take_stops
 
 process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 take_stops()
-for number in range(400):
+for number in range(120):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0005 + number % 20 * 0.00001)
         while True:

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings(
 TOKEN = "the-token"  # noqa: S105 - nobody's
 LARGE = 65_000_000
 PART = 8 * 1024 * 1024
+MANY = 1010  # more than a page of a listing, and of a removal: 1000
 IN_TREE = """
 import sys
 sys.path += [sys.argv[1] + "/worker", sys.argv[1] + "/host"]
@@ -127,12 +128,12 @@ def test_a_prefix_is_all_below_it_without_folder_markers(server: S3Server, bucke
     ]
 
 
-def test_two_thousand_objects_come_in_parallel(server: S3Server, bucket: str, tmp_path: Path) -> None:
-    wanted = {f"many/{number:04}": f"{number}".encode() for number in range(2000)}
+def test_more_than_a_page_of_objects_comes_in_parallel(server: S3Server, bucket: str, tmp_path: Path) -> None:
+    wanted = {f"many/{number:04}": f"{number}".encode() for number in range(MANY)}
     server.make(bucket, wanted)
     store, direct = open_at(server), open_at(server, environ=server.environ(AWS_ENDPOINT_URL=server.direct_url))
     found = store.find(f"s3://{bucket}/many/")
-    assert len(found) == 2000
+    assert len(found) == MANY
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda entry: direct.download(entry, str(tmp_path / entry.name)), found))
     assert {f"many/{path.name}": path.read_bytes() for path in tmp_path.iterdir()} == wanted

@@ -61,6 +61,7 @@ class Follower:
 
     def __init__(self, home: str, name: str, store: Store) -> None:
         self._home, self._name, self._store = home, name, store
+        self._start_at = os.getcwd()  # that folder may be gone later
         self._threads: list[threading.Thread] = []
 
     def take(self, waiting: socket.socket, stopped: threading.Event) -> None:
@@ -113,7 +114,7 @@ class Follower:
 
     def _follow(self, run: str, held: int) -> None:
         try:
-            supervisor.supervise(self._store, self._home, run, held)
+            supervisor.supervise(self._store, self._home, run, held, self._start_at)
         except (NuwrapError, OSError) as exc:  # the history, or the run's folder; who asks next for the run says so too
             print(f"nuwrap: run {run}: {exc}", file=sys.stderr)
         finally:

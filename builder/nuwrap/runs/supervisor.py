@@ -104,7 +104,7 @@ def main(home: str, run: str, held: str) -> int:
     signal.signal(signal.SIGTERM, _raise_stop)
     with closing(open_store(home)) as store:
         try:
-            return supervise(store, home, run, lock)
+            return supervise(store, home, run, lock, os.getcwd())
         except (NuwrapError, OSError) as exc:  # the next who asks for the run ends it in the history
             print(f"nuwrap: {exc}", file=sys.stderr)
             return getattr(exc, "exit_code", 10)
@@ -112,15 +112,15 @@ def main(home: str, run: str, held: str) -> int:
             alive.release(home, run, lock)
 
 
-def supervise(store: Store, home: str, run: str, held: int) -> int:
+def supervise(store: Store, home: str, run: str, held: int, start_at: str) -> int:
     """Be with a run to its end, and return an exit code: of what became of it here, where that goes on elsewhere.
 
-    Raises NuwrapError, OSError: the history cannot be read or written.
+    `start_at` is the folder that its process starts in. Raises NuwrapError, OSError where the history cannot be used.
     """
     record = store.get_run(run)
     if not record:
         return 0
-    here = PlacedHere(record.folder, os.getcwd(), dict(os.environ))
+    here = PlacedHere(record.folder, start_at, dict(os.environ))
     try:
         secrets = _read_secrets(home, record)
         code = _attend(store, record, here, held, secrets, Screen(is_detached=True))

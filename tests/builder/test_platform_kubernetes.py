@@ -153,6 +153,16 @@ def test_runs_of_one_environment_have_one_follower_and_outlive_it(kube: Kube) ->
         ]
 
 
+def test_each_of_many_that_wait_is_told_why_and_ends_when_it_is_stopped(kube: Kube) -> None:
+    nowhere = [{"key": "disk", "value": "none-has"}]
+    runs = [kube.function("add").run("job", parameters={"x": 1}, node_selector=nowhere) for _ in range(6)]
+    for run in runs:
+        until(lambda run=run: "didn't match" in run.status.message)  # type: ignore[misc]
+    for run in runs:
+        run.stop()
+        assert run.state == "STOPPED"
+
+
 def follower_of(home: str, run: Any) -> list[str]:
     lines = Path(home, alive.FOLDER, f"{run.id}.lock").read_text().splitlines()
     return [line for line in lines if line.startswith("supervisor ")]

@@ -217,6 +217,15 @@ def test_a_service_that_can_never_start_ends_with_its_reason(kube: Kube, cluster
     until(lambda: objects_of(cluster, namespace, run, "Deployment") == [])
 
 
+def test_a_service_whose_program_is_not_in_its_image_ends_with_its_reason(kube: Kube, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text("pod: {containers: [{name: main, command: [/no/such/program]}]}\n")
+    kube.set("kubernetes.profiles", str(tmp_path))
+    run = kube.function("greet").run("serve", profile="odd")
+    with pytest.raises(PlatformError, match=r"the container cannot be started.*/no/such/program"):
+        run.wait(300)
+    assert (run.state, run.status.exit_code) == ("ERROR", 10)
+
+
 def test_a_colleague_finds_follows_and_stops_what_somebody_else_has_begun(
     kube: Kube, namespace: str, tmp_path: Path, run_nuwrap: Nuwrap
 ) -> None:

@@ -15,6 +15,7 @@ TEXT_CHARACTERS: Final = 2000
 # kuberuntime_container.go); a pull is tried again by the node, and a registry may come back.
 HOPELESS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
 PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+CANNOT_START: Final = frozenset({"StartError", "ContainerCannotRun"})  # of a container that never ran
 FAILED_CREATE: Final = frozenset({"FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "Failed"})
 HINTS: Final[Mapping[str, str]] = {
     "OOMKilled": "it was killed for lack of memory; give it more by resources.mem.limits",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nuwrap.cluster.reasons import HINTS, MAINS, Ended
+from nuwrap.cluster.reasons import CANNOT_START, HINTS, MAINS, Ended
 from nuwrap.platforms.kubernetes_follow import Outcome
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.platforms.left import PHASES, localize, replace_result, write_failure
@@ -94,7 +94,7 @@ def _without_word(ended: Ended, outcome: Outcome) -> tuple[int, Failure]:
         phase, kind = PHASES.get(ended.exit_code, ("platform", "PlatformError"))
         what = f"container {ended.container!r} ended with exit code {ended.exit_code}"
         return ended.exit_code, Failure(phase, kind, said or what)
-    if ended.reason in ("StartError", "ContainerCannotRun"):
+    if ended.reason in CANNOT_START:
         return PLATFORM_CODE, Failure("platform", ended.reason, f"the container cannot be started: {said}")
     if ended.exit_code == 0:
         return PLATFORM_CODE, Failure("platform", "PlatformError", "the container ended without a result")

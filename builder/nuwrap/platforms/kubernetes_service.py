@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nuwrap.cluster.client import ClusterError
 from nuwrap.cluster.pod_news import PodNews
-from nuwrap.cluster.reasons import Ended, Waiting, ended_container, is_main_running, is_ready, why_waiting
+from nuwrap.cluster.reasons import CANNOT_START, Ended, Waiting, ended_container, is_main_running, is_ready, why_waiting
 from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms.kubernetes_address import Address, find_address
@@ -124,7 +124,8 @@ class ServiceFollower:
             ended = ended_container(pod, last=True)
             if ended:
                 self._last_end = ended
-                if not self._was_ready and ended.exit_code in FINAL_CODES:
+                is_final = ended.exit_code in FINAL_CODES or ended.reason in CANNOT_START
+                if is_final and not self._was_ready:
                     return ended
         return None
 

@@ -14,6 +14,7 @@ from nuwrap.cluster.sharing import RETRY_S, WATCH_S, find_shared
 from nuwrap.errors import PlatformError
 
 LOOK_S: Final = 0.2
+MANY_LOOK_S: Final = 1.0  # where many threads look; news wake each at once
 
 Pod = Mapping[str, Any]
 
@@ -59,7 +60,7 @@ class PodNews:
 
     def take(self) -> dict[str, Pod]:
         """Wait a moment for news and return the pods that there are."""
-        timeout = LOOK_S
+        timeout = MANY_LOOK_S if self._shared else LOOK_S
         while True:
             try:
                 kind, pod = self._news.get(timeout=timeout) if timeout else self._news.get_nowait()

@@ -39,3 +39,13 @@ def test_a_run_that_ended_without_a_log_in_is_fetched_with_the_next_one(
     told = [line for line in run.logs().splitlines() if line.startswith("line ")]
     assert told == [f"line {number}" for number in range(60)]
     assert run.logs().count("has run out") == 1
+
+
+def test_a_log_that_is_longer_than_the_cluster_keeps_comes_in_order_to_its_end(kube: Kube) -> None:
+    run = kube.job("flood", parameters={"n": 200_000})
+    assert run.state == "COMPLETED", run.logs()[-2000:]
+    found = [int(line[:7]) for line in run.logs().splitlines() if line.endswith(" " + "x" * 91)]
+    assert found == sorted(set(found))
+    assert (found[0], found[-1]) == (0, 199_999)
+    if len(found) < 199_900:  # a line at a file's edge may be cut
+        assert "lines may be missing here" in run.logs()

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.cluster.log_gaps import LogGaps
 
 RETRY_S: Final = 1.0
 LINE_BYTES: Final = 1024 * 1024
+# The kubelet gives the newest of a log's files alone: when the line that was read last is not there any more, those
+# after it may be gone with others.
+GAP: Final = "nuwrap  lines may be missing here: the cluster has turned its log over before it was read, from {} to {}"
 
 Lines = Sequence[bytes]
 
@@ -18,7 +22,8 @@ class LogLines:
     """Reads a container's log in the calling thread.
 
     `last` and `count` tell how far it was read: the moment of the last line (RFC 3339), and how many of that moment
-    were. Lines that `is_counted` does not take are not remembered: who reads next gets them again.
+    were. Lines that `is_counted` does not take are not remembered: who reads next gets them again. `runs_once` tells
+    that the container is never started again, so that its log is one.
     """
 
     def __init__(
@@ -30,10 +35,13 @@ class LogLines:
         last: str = "",
         count: int = 0,
         is_counted: Callable[[bytes], bool] = lambda _text: True,
+        runs_once: bool = True,
     ) -> None:
         self._cluster, self._pod, self._container = cluster, pod, container
         self.last, self.count = last, count
-        self._is_counted = is_counted
+        self._at, self._at_count = last, count  # of all lines, counted or not
+        self._is_counted, self._runs_once = is_counted, runs_once
+        self._gaps = LogGaps()
         self._is_over = threading.Event()
 
     def stop(self) -> None:
@@ -45,9 +53,10 @@ class LogLines:
         stop.
         """
         while not self._is_over.is_set():
+            before = self._at, self._at_count
             try:
                 with self._cluster.log(
-                    self._pod, container=self._container, follow=True, since=self.last, timestamps=True
+                    self._pod, container=self._container, follow=True, since=self._at, timestamps=True
                 ) as pieces:
                     self._pass_on(pieces, take)
             except ClusterError as exc:
@@ -57,11 +66,15 @@ class LogLines:
             except OSError:
                 self._is_over.wait(RETRY_S)
             else:
-                return
+                # The kubelet ends at the end of the file that it has open, though the log may have been turned over
+                # since (cri-client, pkg/logs/logs.go): what came after that is in the file that it opens now.
+                if not self._runs_once or before == (self._at, self._at_count):
+                    return
 
     def _pass_on(self, pieces: Iterator[bytes], take: Callable[[Lines], None]) -> None:
         """Pass lines on that were not before: those of the last moment are counted, as it may have had several."""
-        known_until, skipped = self.last, self.count
+        known_until, skipped = self._at, self._at_count
+        is_sure = not (known_until and self._runs_once)
         for lines in _lines(pieces):
             if self._is_over.is_set():
                 return
@@ -69,11 +82,16 @@ class LogLines:
             for line in lines:
                 at, _, text = line.partition(b" ")
                 moment = at.decode("ascii", "replace")
+                is_later, is_sure = not is_sure and moment > known_until, True
+                if self._gaps.is_before(moment, len(line)) or is_later:
+                    fresh.append(GAP.format(self._at, moment).encode())
                 if moment < known_until:
                     continue
                 if moment == known_until and skipped:
                     skipped -= 1
                     continue
+                self._at_count = self._at_count + 1 if moment == self._at else 1
+                self._at = moment
                 if self._is_counted(text):
                     self.count = self.count + 1 if moment == self.last else 1
                     self.last = moment

@@ -71,10 +71,10 @@ class Following:
     log: int
     secrets: Sequence[str] = field(default=(), repr=False)
 
-    def read_log(self, pod: str, container: str) -> LogReader:
-        """Return a reader of the container's log, which is passed on to the screen and the run's log."""
+    def read_log(self, pod: str, container: str, *, runs_once: bool) -> LogReader:
+        """Return a reader of the container's log, which is passed on to the screen and the run's log; see LogLines."""
         paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.secrets)
-        return LogReader(self.cluster, pod, container, paper)
+        return LogReader(self.cluster, pod, container, paper, runs_once=runs_once)
 
     def tell(self, text: str) -> None:
         """Say something of our own; a screen for JSON lines hears nothing."""
@@ -83,7 +83,7 @@ class Following:
                 os.write(target, f"nuwrap  {text}\n".encode())
 
     def events(self, *names: str) -> list[Mapping[str, Any]]:
-        """Return the events about objects of these names; see `events_about`."""
+        """See `events_about`."""
         return events_about(self.cluster, names)
 
     def check_waiting(self, waiting: Waiting, waited_s: float) -> None:
@@ -169,7 +169,7 @@ class JobFollower:
             if not {"running", "terminated"} & set(state) or container == "runtime":
                 continue
             if (name, container) not in self._readers:
-                reader = self._following.read_log(name, container)
+                reader = self._following.read_log(name, container, runs_once=True)
                 self._finish_others()
                 self._readers[name, container] = reader
                 reader.start()

@@ -35,11 +35,13 @@ class Paper:
 class LogReader:
     """Reads the log of one container in a thread of its own. `result` has the lines that tell the host's result."""
 
-    def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper) -> None:
+    def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper, *, runs_once: bool) -> None:
         self._cluster, self._container, self._paper = cluster, container, paper
         self._mark = os.path.join(paper.folder, READ, f"{pod}.{container}")
         last, count = _read_mark(self._mark)
-        self._lines = LogLines(cluster, pod, container, last=last, count=count, is_counted=_is_printed)
+        self._lines = LogLines(
+            cluster, pod, container, last=last, count=count, is_counted=_is_printed, runs_once=runs_once
+        )
         self._thread = threading.Thread(target=self._lines.read, args=(self._take,), daemon=True)
         self._mask = Mask(paper.secrets)
         self._heard = 0

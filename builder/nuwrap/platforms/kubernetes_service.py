@@ -112,7 +112,7 @@ class ServiceFollower:
                 key = f"{name}/{one.get('name')}/{one.get('restartCount', 0)}"
                 if one.get("name") == "runtime" or key in self._readers or not ({"running", "terminated"} & set(state)):
                     continue
-                reader = self.following.read_log(name, str(one["name"]))
+                reader = self.following.read_log(name, str(one["name"]), runs_once=False)
                 self._readers[key] = reader
                 reader.start()
 

@@ -192,9 +192,11 @@ def test_one_port_for_both_is_refused_but_any_free_one_is_not() -> None:
 
 def test_labels_and_annotations_of_our_own_are_nobody_elses_to_give() -> None:
     for key in run_labels("p", "f", "r", "job", 1, "ada"):
-        assert f"{key!r} is reserved" in refuse(object_labels={key: "x"})
+        said = refuse(object_labels={key: "x"})
+        assert f"object_labels.{key}: {key!r} is " in said
+        assert "cannot be taken for a name" in said
     for key in exact_names("é", "é"):
-        assert f"{key!r} is reserved" in refuse(object_annotations={key: "x"})
+        assert f"{key!r} is nuwrap's own" in refuse(object_annotations={key: "x"})
 
 
 @pytest.mark.parametrize(("field", "value"), [("run_as_user", 0), ("run_as_group", -5), ("fs_group", 2**31)])

@@ -117,13 +117,13 @@ def _as_path(value: Any) -> Any:
 
 def _check_label(key: str) -> str:
     if key in OWN_LABELS:
-        raise ValueError(f"{quote(key)} is reserved, nuwrap sets it; name the label differently")
+        raise ValueError(f"{quote(key)} is set by nuwrap, and cannot be taken")
     return _check_prefix(key)
 
 
 def _check_prefix(key: str) -> str:
     if key.startswith(OWN_PREFIX):
-        raise ValueError(f"{quote(key)} is reserved: keys of {OWN_PREFIX!r} are nuwrap's own")
+        raise ValueError(f"{quote(key)} is nuwrap's own, as all of {OWN_PREFIX!r}, and cannot be taken")
     return key
 
 

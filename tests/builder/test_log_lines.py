@@ -10,7 +10,7 @@ import pytest
 
 from nuwrap.cluster.client import Cluster
 from nuwrap.cluster.log_gaps import TURN_BYTES, LogGaps
-from nuwrap.cluster.log_lines import LogLines
+from nuwrap.cluster.log_lines import LINE_BYTES, LogLines
 
 
 class Kubelet:
@@ -59,6 +59,27 @@ def test_a_container_that_may_be_started_again_is_read_to_its_end_alone() -> Non
     assert read(Kubelet(lines(1), lines(5)), runs_once=False) == ["line 1"]
     started_again = read(Kubelet(lines(5)), last="2026-01-01T00:00:01.5Z", count=1, runs_once=False)
     assert started_again == ["line 5"]
+
+
+def test_what_the_kubelet_says_where_it_has_no_log_is_no_line_of_one() -> None:
+    assert read(Kubelet(b"unable to retrieve container logs")) == ["nuwrap  no log"]
+    kubelet = Kubelet(lines(1), b"unable to retrieve container logs")
+    assert read(kubelet) == ["line 1"]
+    assert kubelet.asked[1:] == ["2026-01-01T00:00:01.5Z"]
+
+
+def test_a_line_that_is_too_long_comes_in_parts_once() -> None:
+    long = b"2026-01-01T00:00:01.5Z " + b"x" * LINE_BYTES
+
+    class InPieces(Kubelet):
+        @contextmanager
+        def log(self, _pod: str, *, since: str, **_: Any) -> Iterator[Iterator[bytes]]:
+            self.asked.append(since)
+            yield iter([long, b"rest of it\n" + lines(2)])
+
+    kubelet = InPieces()
+    assert read(kubelet) == ["x" * LINE_BYTES, "rest of it", "line 2"]
+    assert len(kubelet.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -11,6 +12,7 @@ from nuwrap.cluster.log_gaps import LogGaps
 
 RETRY_S: Final = 1.0
 LINE_BYTES: Final = 1024 * 1024
+MOMENT: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S+ ")
 # The kubelet gives the newest of a log's files alone: when the line that was read last is not there any more, those
 # after it may be gone with others.
 GAP: Final = "nuwrap  lines may be missing here: the cluster has turned its log over before it was read, from {} to {}"
@@ -52,6 +54,7 @@ class LogLines:
         """Give `take` the lines as they come, without their ends, until the log's end, which a container's is, or a
         stop.
         """
+        has_ended = False
         while not self._is_over.is_set():
             before = self._at, self._at_count
             try:
@@ -60,7 +63,7 @@ class LogLines:
                 ) as pieces:
                     self._pass_on(pieces, take)
             except ClusterError as exc:
-                if exc.status == 404:
+                if exc.status == 404 or (has_ended and exc.status == 400):  # the container is removed
                     return
                 self._is_over.wait(RETRY_S)
             except OSError:
@@ -68,27 +71,34 @@ class LogLines:
             else:
                 # The kubelet ends at the end of the file that it has open, though the log may have been turned over
                 # since (cri-client, pkg/logs/logs.go): what came after that is in the file that it opens now.
+                has_ended = True
                 if not self._runs_once or before == (self._at, self._at_count):
                     return
 
     def _pass_on(self, pieces: Iterator[bytes], take: Callable[[Lines], None]) -> None:
         """Pass lines on that were not before: those of the last moment are counted, as it may have had several."""
         known_until, skipped = self._at, self._at_count
-        is_sure = not (known_until and self._runs_once)
+        is_sure, is_new = not (known_until and self._runs_once), False
         for lines in _lines(pieces):
             if self._is_over.is_set():
                 return
             fresh = []
             for line in lines:
+                if not MOMENT.match(line):
+                    if line and is_new:  # the rest of a long one
+                        fresh.append(line)
+                    elif not self._at:  # the kubelet's own word
+                        fresh.append(b"nuwrap  no log: " + line)
+                    continue
                 at, _, text = line.partition(b" ")
                 moment = at.decode("ascii", "replace")
                 is_later, is_sure = not is_sure and moment > known_until, True
                 if self._gaps.is_before(moment, len(line)) or is_later:
                     fresh.append(GAP.format(self._at, moment).encode())
-                if moment < known_until:
-                    continue
-                if moment == known_until and skipped:
-                    skipped -= 1
+                is_again = moment == known_until and skipped > 0
+                is_new = not (moment < known_until or is_again)
+                skipped -= is_again
+                if not is_new:
                     continue
                 self._at_count = self._at_count + 1 if moment == self._at else 1
                 self._at = moment

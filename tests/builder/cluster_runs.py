@@ -40,6 +40,11 @@ def lines(n: int, nap: float = 0.2):
     return n
 
 
+def flood(n: int):
+    for number in range(n):
+        print(f"{number:07} {'x' * 91}")
+
+
 def boom():
     raise ValueError("the reason")
 

@@ -91,6 +91,33 @@ def test_a_quota_that_is_used_up_or_asks_for_limits_is_told(
         kubectl("-n", namespace, "delete", "--ignore-not-found", "resourcequota/q", "limitrange/q")
 
 
+def test_a_quota_of_other_pods_than_a_runs_is_told_and_no_lack(
+    run_nuwrap: Nuwrap, team: Path, cluster: Any, namespace: str
+) -> None:
+    without_class = {"scopeName": "PriorityClass", "operator": "DoesNotExist"}
+    scopes = {
+        "best": {"scopes": ["BestEffort"]},
+        "high": {"scopeSelector": {"matchExpressions": [{**without_class, "operator": "In", "values": ["high"]}]}},
+        "none": {"scopes": ["NotTerminating"], "scopeSelector": {"matchExpressions": [without_class]}},
+    }
+
+    def quota(name: str) -> dict[str, Any]:
+        spec = {"hard": {"pods": "0"}, **scopes[name]}
+        document = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec}
+        kubectl("-n", namespace, "apply", "-f", "-", given=yaml.safe_dump(document))
+        kubectl("-n", namespace, "wait", "--for=jsonpath={.status.used.pods}=0", f"resourcequota/{name}")
+        return examine(run_nuwrap, team)[1]["quota"]
+
+    try:
+        found = quota("best")
+        assert (found["found"], found["lack"]) == ("best (of pods that are BestEffort): pods 0 of 0", "")
+        found = quota("high")
+        assert ("high (of pods that are PriorityClass In high)" in found["found"], found["lack"]) == (True, "")
+        assert "used up: pods 0 of 0;" in quota("none")["lack"]
+    finally:
+        kubectl("-n", namespace, "delete", "--ignore-not-found", *(f"resourcequota/{name}" for name in scopes))
+
+
 def test_a_registrys_secret_is_looked_at_and_its_value_not_told(run_nuwrap: Nuwrap, team: Path, namespace: str) -> None:
     login = ("--docker-server=r.example", "--docker-username=u", "--docker-password=hidden-word")
     kubectl("-n", namespace, "create", "secret", "docker-registry", "reg", *login)

@@ -11,7 +11,7 @@ from cluster_plans import PROFILE, manifests, objects, pod
 from nuwrap.errors import PlatformError
 from nuwrap.plan.kubernetes import plan_run
 from nuwrap.plan.kubernetes.profiles import apply_profile, check_profile
-from nuwrap.plan.kubernetes.request import Serving
+from nuwrap.plan.kubernetes.request import SecretItem, Serving
 
 NODE = {"match_expressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
 AFFINITY = {"node_affinity": {"required_during_scheduling_ignored_during_execution": {"node_selector_terms": [NODE]}}}
@@ -121,3 +121,24 @@ def test_a_profile_of_other_parts_is_refused(profile: dict[str, Any]) -> None:
 def test_a_profile_names_nothing_that_is_ours(part: str) -> None:
     with pytest.raises(PlatformError, match=r"'nuwrap\.dev/run' is nuwrap's own"):
         check_profile("p", {part: {"nuwrap.dev/run": "x"}})
+
+
+TOKEN = {"name": "token", "mountPath": "/var/run/secrets/vault"}
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({}, "/run/secrets"),
+        ({"automountServiceAccountToken": True}, "/etc/nuwrap/secrets"),
+        ({"containers": [{"name": "main", "volumeMounts": [TOKEN]}]}, "/etc/nuwrap/secrets"),
+        ({"containers": [{"name": "main", "volumeMounts": [{**TOKEN, "mountPath": "/run/secretsy"}]}]}, "/run/secrets"),
+    ],
+    ids=["nothing", "the cluster's token", "one of its own", "another place"],
+)
+def test_secrets_make_room_for_what_a_profile_mounts_below_them(given: dict[str, Any], folder: str) -> None:
+    planned = plan_run(objects(pod(more={"profile": {"pod": given}, "secrets": [SecretItem("TOKEN", "s", "TOKEN")]})))
+    (job,) = [one for one in planned if one["kind"] == "Job"]
+    main = job["spec"]["template"]["spec"]["containers"][0]
+    assert {one["mountPath"] for one in main["volumeMounts"] if one["name"] == "nuwrap-secrets"} == {folder}
+    assert {"name": "NUWRAP_SECRETS", "value": folder} in main["env"]

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from nuwrap.errors import SpecError
+from nuwrap.plan.kubernetes.labels import exact_names, run_labels
 from nuwrap.spec.quantities import quantity
 from nuwrap.spec.run_values import RunValues, make_run_values
 
@@ -187,6 +188,15 @@ def test_a_wrong_value_of_a_service_is_named_with_what_is_allowed(field: str, va
 def test_one_port_for_both_is_refused_but_any_free_one_is_not() -> None:
     assert "admin_port: 9000 is port too" in refuse("serve", port=9000, admin_port=9000)
     assert make_run_values("serve", {"port": 0, "admin_port": 0}).port == 0
+
+
+def test_labels_and_annotations_of_our_own_are_nobody_elses_to_give() -> None:
+    for key in run_labels("p", "f", "r", "job", 1, "ada"):
+        said = refuse(object_labels={key: "x"})
+        assert f"object_labels.{key}: {key!r} is " in said
+        assert "cannot be taken for a name" in said
+    for key in exact_names("é", "é"):
+        assert f"{key!r} is nuwrap's own" in refuse(object_annotations={key: "x"})
 
 
 @pytest.mark.parametrize(("field", "value"), [("run_as_user", 0), ("run_as_group", -5), ("fs_group", 2**31)])

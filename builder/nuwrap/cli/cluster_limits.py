@@ -11,6 +11,9 @@ from nuwrap.spec.quantities import quantity
 
 # What admission wants each container to name when a quota counts it; requests nuwrap names by itself.
 DEMANDED: Final = ("limits.cpu", "limits.memory")
+# A pod of a run asks for memory and processor, and has no deadline of its own: its Job has it.
+OURS: Final = ("NotBestEffort", "NotTerminating")
+WITHOUT: Final = ("NotIn", "DoesNotExist")  # operators that take what has none
 RUN_WITH: Final = "run with resources={'cpu': {'limits': '1'}, 'mem': '1Gi'}, or keep a LimitRange with defaults"
 
 
@@ -28,7 +31,11 @@ def _quota(cluster: Cluster) -> Finding:
     for one in quotas:
         hard, used = one["status"].get("hard") or {}, one["status"].get("used") or {}
         told = {name: f"{name} {used.get(name, '0')} of {most}" for name, most in hard.items()}
-        lines.append(f"{one['metadata']['name']}: {', '.join(told.values())}")
+        scopes = list(_scopes(one["spec"]))
+        of = f" (of pods that are {', '.join(text for text, _ in scopes)})" if scopes else ""
+        lines.append(f"{one['metadata']['name']}{of}: {', '.join(told.values())}")
+        if not all(counts for _, counts in scopes):
+            continue
         full += [told[name] for name, most in hard.items() if quantity(used.get(name, "0")) >= quantity(most)]
         demanded |= {name for name in DEMANDED if name in hard}
     found = "\n".join(lines)
@@ -39,6 +46,17 @@ def _quota(cluster: Cluster) -> Finding:
     if unnamed:
         return Finding("quota", found, f"a pod that does not name {', '.join(unnamed)} is refused", RUN_WITH)
     return Finding("quota", found)
+
+
+def _scopes(spec: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield each scope of a quota in words, and whether a run that names no priority class is in it."""
+    for name in spec.get("scopes") or ():
+        yield name, name in OURS
+    for one in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
+        name, operator = str(one["scopeName"]), str(one["operator"])
+        values = f" {', '.join(one['values'])}" if one.get("values") else ""
+        text = name if operator == "Exists" else f"{name} {operator}{values}"
+        yield text, name in OURS if operator == "Exists" else operator in WITHOUT
 
 
 def _defaults(cluster: Cluster) -> set[str]:

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from typing import IO, Any, Final
 
-from nuwrap.cluster.connecting import Where, find_cluster
+from nuwrap.cluster.connecting import Access, Where, find_cluster
 from nuwrap.cluster.errors import ClusterError
 from nuwrap.cluster.kinds import find_kind
+from nuwrap.cluster.login import UNKNOWN, Login
 from nuwrap.cluster.transport import Transport
 
 __all__ = ["Cluster", "ClusterError", "Where", "connect"]
@@ -31,22 +32,33 @@ def connect(environ: Mapping[str, str], *, context: str = "", namespace: str = "
 
     Raises PlatformError.
     """
-    configuration, where = find_cluster(environ, context, namespace)
-    return Cluster(configuration, where)
+    access = find_cluster(environ, context, namespace)
+    where, kept = access.where, dict(environ)
+
+    def again() -> Access:
+        """The context stays the one that was found: another may be the current one by then."""
+        return find_cluster(kept, where.context, where.namespace)
+
+    return Cluster(Login(access, again), where)
 
 
 class Cluster:
     """One cluster and namespace. Every method raises ClusterError for what is refused or not answered."""
 
-    def __init__(self, configuration: Any, where: Where) -> None:
-        self._configuration = configuration
-        self._transport = Transport(configuration, where)
+    def __init__(self, login: Login, where: Where) -> None:
+        self._login = login
+        self._transport = Transport(login)
         self.where = where
 
     @property
     def namespace(self) -> str:
         """The namespace that is meant where none is given."""
         return self.where.namespace
+
+    @property
+    def is_logged_out(self) -> bool:
+        """Whether the server did not know who asks when it was asked last. It is asked again once in a while."""
+        return self._login.is_out
 
     def version(self) -> str:
         """Return the API server's version, as `v1.33.1`."""
@@ -135,15 +147,18 @@ class Cluster:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the objects that there are as ADDED, then each that is ADDED, MODIFIED or DELETED, until `timeout_s`.
 
-        A connection that is cut, or refused for a while, is made again, and what has changed since comes.
+        A connection that is cut, or refused for a while, is made again, and what has changed since comes; a log-in that
+        runs out meanwhile is waited for.
         """
         path = find_kind(kind).path(namespace or self.namespace)
         what = self._what("watch", kind, "", namespace)
         until = time.monotonic() + timeout_s
         known: dict[str, dict[str, Any]] = {}
+        has_begun = False
         while True:
             try:
                 page = self._transport.ask("GET", path, query=_selectors(labels, fields), what=what)
+                has_begun = True
                 yield from _compare(known, page.get("items") or [])
                 left = min(until - time.monotonic(), WATCH_CUT_S)
                 if left <= 0:
@@ -153,7 +168,7 @@ class Cluster:
                 query["timeoutSeconds"] = str(max(1, int(left)))
                 yield from self._watch_once(path, query, what, known, left)
             except ClusterError as exc:  # an outage; what is known outlives it, so that nothing is missed
-                if not _passes(exc):
+                if not (exc.passes or (has_begun and exc.status == UNKNOWN)):
                     raise
             if time.monotonic() >= until:
                 return
@@ -206,7 +221,7 @@ class Cluster:
         from nuwrap.cluster.forwarding import forward
 
         pick = pod if callable(pod) else lambda: str(pod)
-        return forward(self._configuration, self._transport, namespace or self.namespace, pick, port)
+        return forward(self._login, namespace or self.namespace, pick, port)
 
     def exec(
         self, pod: str, argv: Sequence[str], *, container: str = "", stdin: IO[bytes] | None = None, namespace: str = ""
@@ -215,7 +230,7 @@ class Cluster:
         from nuwrap.cluster.executing import execute
 
         path = find_kind("Pod").path(namespace or self.namespace, pod, "exec")
-        return execute(self._configuration, self._transport, path, argv, container=container, stdin=stdin)
+        return execute(self._login, path, argv, container=container, stdin=stdin)
 
     def allowed(self, verb: str, kind: str, *, namespace: str = "", name: str = "", subresource: str = "") -> bool:
         """Tell whether who asks may do that; of a kind that is of no namespace, in one that is given."""
@@ -241,11 +256,6 @@ class Cluster:
     def _what(self, verb: str, kind: str, name: str, namespace: str) -> str:
         where = f" in namespace {namespace or self.namespace!r}" if find_kind(kind).has_namespace else ""
         return f"{verb} {kind}{f' {name!r}' if name else 's'}{where}"
-
-
-def _passes(exc: ClusterError) -> bool:
-    """Tell what may pass by itself: no answer, a fault of the server, too many requests, a watch that is too old."""
-    return exc.status in (0, 410, 429) or exc.status >= 500
 
 
 def _identity(manifest: Document) -> tuple[str, str, str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from nuwrap.cluster.impersonation import impersonation
 from nuwrap.errors import PlatformError
 
 DEFAULT_FILE: Final = "~/.kube/config"
@@ -29,8 +30,17 @@ class Where:
     user: str
 
 
-def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> tuple[Any, Where]:
-    """Return the client's configuration and whom it is for. Raises PlatformError."""
+@dataclass(frozen=True)
+class Access:
+    """The client's configuration, whom it is for, and the headers that make who asks somebody else."""
+
+    configuration: Any
+    where: Where
+    impersonation: Sequence[tuple[str, str]] = ()
+
+
+def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> Access:
+    """Read how the cluster is reached, and who asks. Raises PlatformError."""
     try:
         from kubernetes.client import Configuration
         from kubernetes.config import ConfigException
@@ -43,9 +53,9 @@ def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> tu
     there = [one for one in files.split(os.pathsep) if one and os.path.exists(one)]
     try:
         if there:
-            where = _of_file(os.pathsep.join(there), context, configuration)
+            found = _of_file(os.pathsep.join(there), context, configuration)
         elif os.path.exists(f"{ACCOUNT}/token") and not environ.get("KUBECONFIG"):
-            where = _of_pod(environ, configuration)
+            found = _of_pod(environ, configuration)
         else:
             raise PlatformError(
                 f"there is no kubeconfig: {files!r} does not exist; set KUBECONFIG to one, or write {DEFAULT_FILE}"
@@ -57,34 +67,44 @@ def find_cluster(environ: Mapping[str, str], context: str, namespace: str) -> tu
         raise
     except Exception as exc:  # whatever a damaged file is read as
         raise PlatformError(f"the kubeconfig {files!r} cannot be read: {type(exc).__name__}") from exc
-    wanted = namespace or where.namespace
-    return configuration, Where(where.context, configuration.host, wanted, where.user)
+    return replace(found, where=replace(found.where, namespace=namespace or found.where.namespace))
 
 
 def _has_login(configuration: Any) -> bool:
     return bool(configuration.api_key or configuration.cert_file or configuration.username)
 
 
-def _of_file(files: str, context: str, configuration: Any) -> Where:
-    from kubernetes.config import list_kube_config_contexts, load_kube_config
+def _of_file(files: str, context: str, configuration: Any) -> Access:
+    from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
-    contexts, active = list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
-    names = [one["name"] for one in contexts]
-    if context and context not in names:
-        raise PlatformError(f"context {context!r} is not in the kubeconfig {files!r}; there is: {', '.join(names)}")
-    found = next((one for one in contexts if one["name"] == context), active)
+    merged = KubeConfigMerger(files)  # type: ignore[no-untyped-call]
+    contexts = {one["name"]: one["context"] for one in _entries(merged, "contexts")}
+    if context and context not in contexts:
+        raise PlatformError(f"context {context!r} is not in the kubeconfig {files!r}; there is: {', '.join(contexts)}")
+    name = context or _current(merged)
     with _told() as told:
-        load_kube_config(  # type: ignore[no-untyped-call]
-            files, context=found["name"], client_configuration=configuration
-        )
-    about = found["context"]
+        KubeConfigLoader(  # type: ignore[no-untyped-call]
+            merged.config, active_context=name or None, config_base_path=None, config_persister=merged.save_changes
+        ).load_and_set(configuration)
+    about = contexts[name]
     user = str(about.get("user", ""))
     if configuration.host.startswith("https:") and not _has_login(configuration):
         raise PlatformError(
             f"user {user!r} of the kubeconfig {files!r} gives no log-in: {'; '.join(told) or 'it has none'}; install "
             "the program that gives it, or log in by hand"
         )
-    return Where(found["name"], configuration.host, about.get("namespace") or "default", user)
+    who = next((one.get("user") or {} for one in _entries(merged, "users") if one["name"] == user), {})
+    where = Where(name, configuration.host, about.get("namespace") or "default", user)
+    return Access(configuration, where, impersonation(who, f"user {user!r} of the kubeconfig {files!r}"))
+
+
+def _entries(merged: Any, part: str) -> list[dict[str, Any]]:
+    return [one.value for one in merged.config[part]]
+
+
+def _current(merged: Any) -> str:
+    """Return the first current-context that is set, as kubectl takes it; the client takes the last."""
+    return next((one["current-context"] for one in merged.config_files.values() if one.get("current-context")), "")
 
 
 @contextmanager
@@ -104,10 +124,11 @@ def _told() -> Iterator[list[str]]:
         logging.getLogger().removeHandler(keep)
 
 
-def _of_pod(environ: Mapping[str, str], configuration: Any) -> Where:
+def _of_pod(environ: Mapping[str, str], configuration: Any) -> Access:
     from kubernetes.config import load_incluster_config
 
     load_incluster_config(client_configuration=configuration, try_refresh_token=True)  # type: ignore[no-untyped-call]
     with open(f"{ACCOUNT}/namespace", encoding="utf-8") as stream:
         namespace = stream.read().strip()
-    return Where("in-cluster", configuration.host, namespace, environ.get("HOSTNAME", "") or "service account")
+    user = environ.get("HOSTNAME", "") or "service account"
+    return Access(configuration, Where("in-cluster", configuration.host, namespace, user))

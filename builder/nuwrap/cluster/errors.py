@@ -27,6 +27,11 @@ class ClusterError(PlatformError):
         self.status = status
         self.reason = reason
 
+    @property
+    def passes(self) -> bool:
+        """What may pass by itself: no answer, a fault of the server, too many requests, a watch that is too old."""
+        return self.status in (0, 410, 429) or self.status >= 500
+
 
 def refusal(what: str, status: int, body: bytes, *, server: str, user: str) -> ClusterError:
     """Return the error for an answer that is none; `what` was asked for, as `create Job 'x' in namespace 'y'`."""

@@ -6,11 +6,11 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from nuwrap.cluster.errors import ClusterError
+from nuwrap.cluster.login import Login
 from nuwrap.cluster.sockets import Channel, open_socket
-from nuwrap.cluster.transport import Transport
 
 # Channels: 0 standard input, 1 output, 2 errors, 3 the end as a Status, 255 closes another (v5 of the protocol).
 PROTOCOL: Final = "v5.channel.k8s.io"
@@ -21,19 +21,13 @@ ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 
 def execute(
-    configuration: Any,
-    transport: Transport,
-    path: str,
-    argv: Sequence[str],
-    *,
-    container: str,
-    stdin: IO[bytes] | None,
+    login: Login, path: str, argv: Sequence[str], *, container: str, stdin: IO[bytes] | None
 ) -> tuple[int, bytes, bytes]:
     """Run the program; see `Cluster.exec`. Raises ClusterError."""
     query = [("command", one) for one in argv] + [("stdout", "true"), ("stderr", "true")]
     query += [("container", container)] if container else []
     query += [("stdin", "true")] if stdin is not None else []
-    channel = open_socket(configuration, transport, path, query, PROTOCOL)
+    channel = open_socket(login, path, query, PROTOCOL)
     said = {STDOUT: bytearray(), STDERR: bytearray(), STATUS: bytearray()}
     try:
         if stdin is not None:  # beside the reading: a program that answers while it reads would block both

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nuwrap.cluster.kinds import find_kind
+from nuwrap.cluster.login import Login
 from nuwrap.cluster.sockets import open_socket
-from nuwrap.cluster.transport import Transport
 from nuwrap.errors import PlatformError
 
 # The subprotocol of a port-forward by WebSocket: channel 0 is the port's data, 1 its errors; each begins with the port
@@ -30,23 +30,17 @@ class Forward:
 
 
 @contextmanager
-def forward(
-    configuration: Any, transport: Transport, namespace: str, pick: Callable[[], str], port: int
-) -> Iterator[Forward]:
+def forward(login: Login, namespace: str, pick: Callable[[], str], port: int) -> Iterator[Forward]:
     """Give the port while the body lasts."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(0.5)
-        over = threading.Event()
 
         def accept() -> None:
-            while not over.is_set():
+            while True:
                 try:
                     connection, _ = listening.accept()
-                except TimeoutError:
-                    continue
-                except OSError:
+                except OSError:  # it was shut down
                     return
-                arguments = (configuration, transport, namespace, pick, port, connection)
+                arguments = (login, namespace, pick, port, connection)
                 threading.Thread(target=_carry, args=arguments, daemon=True).start()
 
         thread = threading.Thread(target=accept, daemon=True)
@@ -54,23 +48,18 @@ def forward(
         try:
             yield Forward(listening.getsockname()[1])
         finally:
-            over.set()
+            with suppress(OSError):  # Linux ends a waiting accept by that, macOS refuses it and ends it by the close
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
             thread.join()
 
 
-def _carry(
-    configuration: Any,
-    transport: Transport,
-    namespace: str,
-    pick: Callable[[], str],
-    port: int,
-    connection: socket.socket,
-) -> None:
+def _carry(login: Login, namespace: str, pick: Callable[[], str], port: int, connection: socket.socket) -> None:
     """Carry one connection to its end; one that cannot be made is closed, which its client sees."""
     with connection, suppress(PlatformError, OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         path = find_kind("Pod").path(namespace, pick(), "portforward")
-        channel = open_socket(configuration, transport, path, [("ports", str(port))], PROTOCOL)
+        channel = open_socket(login, path, [("ports", str(port))], PROTOCOL)
         try:
             threading.Thread(target=_send, args=(connection, channel), daemon=True).start()
             _receive(connection, channel)

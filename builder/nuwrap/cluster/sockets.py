@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from nuwrap.cluster.errors import ClusterError, refusal
-from nuwrap.cluster.transport import Transport, uses_proxy
+from nuwrap.cluster.login import UNKNOWN, Login, Session, uses_proxy
 
 OPEN_S: Final = 10.0
 
@@ -47,23 +47,32 @@ class Channel:
             self._connection.shutdown()
 
 
-def open_socket(
-    configuration: Any, transport: Transport, path: str, query: Sequence[tuple[str, str]], protocol: str
-) -> Channel:
-    """Return an open WebSocket to the path. Raises ClusterError."""
+def open_socket(login: Login, path: str, query: Sequence[tuple[str, str]], protocol: str) -> Channel:
+    """Return an open WebSocket to the path, asked for once more where there is another log-in. Raises ClusterError."""
+    what = f"open {path.rpartition('/')[2]} of {path.rsplit('/', 2)[1]!r}"
+    address = f"{path}?{urlencode(query)}"
+    session = login.session(what)
+    try:
+        return _open(session, address, protocol, what)
+    except ClusterError as exc:
+        if exc.status != UNKNOWN or not login.renew(session):
+            raise
+    return _open(login.session(what), address, protocol, what)
+
+
+def _open(session: Session, address: str, protocol: str, what: str) -> Channel:
     import websocket
 
-    where = transport.where
+    where, configuration = session.access.where, session.access.configuration
     base = where.server.rstrip("/").replace("http", "ws", 1)
     connection = websocket.WebSocket(sslopt=_tls(configuration), enable_multithread=True)
     options: dict[str, Any] = {"subprotocols": [protocol], "timeout": OPEN_S}
-    options["header"] = [f"{name}: {one}" for name, one in transport.login().items()]
+    options["header"] = [f"{name}: {one}" for name, one in session.headers()]
     if uses_proxy(configuration):
         proxy = urlsplit(configuration.proxy)
         options |= {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": "http"}
-    what = f"open {path.rpartition('/')[2]} of {path.rsplit('/', 2)[1]!r}"
     try:
-        connection.connect(f"{base}{path}?{urlencode(query)}", **options)  # type: ignore[no-untyped-call]
+        connection.connect(f"{base}{address}", **options)  # type: ignore[no-untyped-call]
     except websocket.WebSocketBadStatusException as exc:
         body = bytes(exc.resp_body or b"")
         raise refusal(what, exc.status_code, body, server=where.server, user=where.user) from exc

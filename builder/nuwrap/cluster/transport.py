@@ -1,4 +1,4 @@
-"""HTTP to the API server: log-in, TLS, proxies, retries of what may be asked twice."""
+"""HTTP to the API server: retries of what may be asked twice, and once more with another log-in."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import urllib3
 
 from nuwrap.cluster.connecting import Where
 from nuwrap.cluster.errors import ClusterError, refusal
+from nuwrap.cluster.login import UNKNOWN, Login, Session, uses_proxy
 
 CONNECT_S, READ_S = 5.0, 60.0
 ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -25,10 +26,14 @@ PAUSE_S: Final = 0.25
 class Transport:
     """Requests to one API server; threads may share it."""
 
-    def __init__(self, configuration: Any, where: Where) -> None:
-        self._configuration = configuration
-        self.where = where
-        self._pool = _make_pool(configuration)
+    def __init__(self, login: Login) -> None:
+        self.login = login
+        self._opened: tuple[Session | None, Any] = (None, None)
+
+    @property
+    def where(self) -> Where:
+        """The cluster, and who asks."""
+        return self.login.where
 
     def ask(
         self,
@@ -45,7 +50,7 @@ class Transport:
         for attempt in range(RETRIES + 1):
             is_last = attempt == RETRIES or not may_repeat
             try:
-                with self._send(method, path, query, body, content_type, READ_S) as answer:
+                with self._send(method, path, query, body, content_type, READ_S, what=what) as answer:
                     data = answer.read(ANSWER_BYTES + 1)
                     status, wait = answer.status, answer.headers.get("Retry-After", "")
             except urllib3.exceptions.HTTPError as exc:
@@ -63,7 +68,7 @@ class Transport:
     def stream(self, path: str, *, what: str, query: Mapping[str, str], read_s: float) -> Iterator[Iterator[bytes]]:
         """Give the answer's pieces as they come; leaving the body ends the connection. Raises ClusterError."""
         try:
-            with self._send("GET", path, query, None, "", read_s) as answer:
+            with self._send("GET", path, query, None, "", read_s, what=what) as answer:
                 if answer.status != 200:
                     data = answer.read(ERROR_BYTES)
                     raise refusal(what, answer.status, data, server=self.where.server, user=self.where.user)
@@ -80,37 +85,46 @@ class Transport:
 
     @contextmanager
     def _send(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str, read_s: float
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        content_type: str,
+        read_s: float,
+        *,
+        what: str,
     ) -> Iterator[Any]:
-        headers = {"Accept": "application/json", **self.login()}
-        if body is not None:
-            headers["Content-Type"] = content_type
-        answer = self._pool.request(
-            method,
-            self.where.server.rstrip("/") + path + (f"?{_encode(query)}" if query else ""),
-            headers=headers,
-            body=None if body is None else json.dumps(body).encode(),
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
-            preload_content=False,
-            retries=False,
-            redirect=False,
-        )
+        """Give the answer; what is refused for its log-in was not done, and is asked again with another one."""
+
+        def request(session: Session) -> Any:
+            return self._pool(session).request(
+                method,
+                self.where.server.rstrip("/") + path + (f"?{urlencode(query)}" if query else ""),
+                headers=_headers(session, content_type if body is not None else ""),
+                body=None if body is None else json.dumps(body).encode(),
+                timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
+                preload_content=False,
+                retries=False,
+                redirect=False,
+            )
+
+        session = self.login.session(what)
+        answer = request(session)
+        if answer.status == UNKNOWN and self.login.renew(session):
+            _leave(answer)
+            answer = request(self.login.session(what))
+        self.login.note(answer.status)
         try:
             yield answer
         finally:
-            with suppress(Exception):  # another thread may be reading: that alone ends its wait
-                answer.shutdown()
-            with suppress(Exception):
-                answer.close()
-            answer.release_conn()
+            _leave(answer)
 
-    def login(self) -> dict[str, str]:
-        """Return the headers that say who asks, refreshed where they have run out. Raises ClusterError."""
-        try:
-            found = self._configuration.auth_settings()
-        except Exception as exc:  # an exec plugin that is not there, a log-in that cannot be refreshed
-            raise ClusterError(f"the kubeconfig's log-in for {self.where.server} cannot be had: {exc}") from exc
-        return {one["key"]: one["value"] for one in found.values() if one.get("in") == "header" and one.get("value")}
+    def _pool(self, session: Session) -> Any:
+        """Return the connections of the log-in: those that another has opened are another's."""
+        if self._opened[0] is not session:
+            self._opened = (session, _make_pool(session.access.configuration))
+        return self._opened[1]
 
     def _document(self, what: str, status: int, data: bytes) -> dict[str, Any]:
         if status >= 400:
@@ -134,18 +148,21 @@ class Transport:
         )
 
 
-def _encode(query: Mapping[str, str]) -> str:
-    return urlencode(query)
+def _headers(session: Session, content_type: str) -> urllib3.HTTPHeaderDict:
+    made = urllib3.HTTPHeaderDict({"Accept": "application/json"})
+    if content_type:
+        made["Content-Type"] = content_type
+    for name, value in session.headers():
+        made.add(name, value.encode().decode("latin-1"))  # which is how the client writes it: names have any letters
+    return made
 
 
-def uses_proxy(configuration: Any) -> bool:
-    """Tell whether the server is reached by the configuration's proxy."""
-    if not configuration.proxy:
-        return False
-    host = urlsplit(configuration.host).hostname or ""
-    listed = str(getattr(configuration, "no_proxy", "") or "").split(",")
-    suffixes = [one.strip().lstrip("*.").lower() for one in listed if one.strip()]
-    return not any(host == one or host.endswith(f".{one}") for one in suffixes)
+def _leave(answer: Any) -> None:
+    with suppress(Exception):  # another thread may be reading: that alone ends its wait
+        answer.shutdown()
+    with suppress(Exception):
+        answer.close()
+    answer.release_conn()
 
 
 def _make_pool(configuration: Any) -> Any:

@@ -26,6 +26,7 @@ from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms import GoesOn, Screen
 from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
+from nuwrap.platforms.kubernetes_login import LoginNews
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted
 
@@ -70,10 +71,10 @@ class Following:
     log: int
     secrets: Sequence[str] = field(default=(), repr=False)
 
-    def read_log(self, pod: str, container: str) -> LogReader:
-        """Return a reader of the container's log, which is passed on to the screen and the run's log."""
+    def read_log(self, pod: str, container: str, *, runs_once: bool) -> LogReader:
+        """Return a reader of the container's log, which is passed on to the screen and the run's log; see LogLines."""
         paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.secrets)
-        return LogReader(self.cluster, pod, container, paper)
+        return LogReader(self.cluster, pod, container, paper, runs_once=runs_once)
 
     def tell(self, text: str) -> None:
         """Say something of our own; a screen for JSON lines hears nothing."""
@@ -82,7 +83,7 @@ class Following:
                 os.write(target, f"nuwrap  {text}\n".encode())
 
     def events(self, *names: str) -> list[Mapping[str, Any]]:
-        """Return the events about objects of these names; see `events_about`."""
+        """See `events_about`."""
         return events_about(self.cluster, names)
 
     def check_waiting(self, waiting: Waiting, waited_s: float) -> None:
@@ -120,6 +121,7 @@ class JobFollower:
         self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[tuple[str, str], LogReader] = {}
         self._heard = Heard(self._tell_waiting)
+        self._login = LoginNews(following.cluster, following.tell)
         self._has_begun = self._is_asked = False
 
     def follow(self) -> Outcome | None:
@@ -144,7 +146,10 @@ class JobFollower:
             newest, now = self._news.newest, time.monotonic()
             ended = ended_container(newest) if newest else None
             if newest and ended:
-                return self._end(newest, ended)
+                job = self._ask_job()
+                if job is not None:
+                    return self._end(newest, ended, job)
+                continue
             is_gone = self._news.is_gone(newest)
             if now >= next_job or is_gone:
                 outcome = self._look_at_job(newest)
@@ -152,7 +157,7 @@ class JobFollower:
                 if outcome and (is_gone or newest is None or now - over_since > LOST_S):
                     return outcome
                 next_job = now + (LOOK_S if outcome else JOB_S)
-            if not self._has_begun and now >= next_events:
+            if not self._login.is_out() and not self._has_begun and now >= next_events:
                 next_events = now + EVENTS_S
                 self._look_at_waiting(newest, now)
 
@@ -164,7 +169,7 @@ class JobFollower:
             if not {"running", "terminated"} & set(state) or container == "runtime":
                 continue
             if (name, container) not in self._readers:
-                reader = self._following.read_log(name, container)
+                reader = self._following.read_log(name, container, runs_once=True)
                 self._finish_others()
                 self._readers[name, container] = reader
                 reader.start()
@@ -172,16 +177,33 @@ class JobFollower:
                 self._has_begun = True
                 self._following.screen.on_start(os.getpid())
 
-    def _finish_others(self) -> None:
-        """Let what came before print to its end first."""
-        for reader in self._readers.values():
-            reader.finish(LOG_END_S)
+    def _finish_others(self) -> bool:
+        """Let what came before print to its end first; False where this process was told to leave meanwhile."""
+        return all(reader.finish(LOG_END_S, self._is_to_leave) for reader in self._readers.values())
 
-    def _end(self, pod: Mapping[str, Any], ended: Ended) -> Outcome:
+    def _is_to_leave(self) -> bool:
+        self._login.is_out()
+        return self._following.screen.is_detached and self._following.stops.has_come
+
+    def _ask_job(self) -> dict[str, Any] | None:
+        """Return the Job, {} where there is none, None while the cluster does not say, which passes.
+
+        Raises ClusterError for what does not.
+        """
+        try:
+            return self._get_job() or {}
+        except ClusterError as exc:
+            if not self._login.is_out() and not exc.passes:
+                raise
+            self._tell_outage(exc)
+            return None
+
+    def _end(self, pod: Mapping[str, Any], ended: Ended, job: Mapping[str, Any]) -> Outcome | None:
         self._start_reading(pod)
-        self._finish_others()
+        if not self._finish_others():
+            return None
+        job = self._ask_job() or job  # which may have got its reason by now
         lines = [line for reader in self._readers.values() for line in reader.result]
-        job = self._get_job() or {}
         return Outcome(ended, job_failure(job), why_gone(pod), is_stopped(job), result=lines)
 
     def _look_at_job(self, pod: Mapping[str, Any] | None) -> Outcome | None:
@@ -189,7 +211,7 @@ class JobFollower:
         try:
             job = self._get_job()
         except ClusterError as exc:
-            self._heard.say(f"the cluster does not answer, the run goes on: {exc}")
+            self._tell_outage(exc)
             return None
         if job is None:
             return Outcome(is_missing=True, gone=why_gone(pod))
@@ -197,6 +219,10 @@ class JobFollower:
         if failure[0]:
             return Outcome(failure=failure, gone=why_gone(pod), is_stopped=is_stopped(job))
         return None
+
+    def _tell_outage(self, exc: ClusterError) -> None:
+        if not self._login.is_out():  # which it tells itself
+            self._heard.say(f"the cluster does not answer, the run goes on: {exc}")
 
     def _get_job(self) -> dict[str, Any] | None:
         return self._following.cluster.get("Job", self._following.wanted.name)

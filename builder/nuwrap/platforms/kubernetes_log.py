@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from nuwrap.cluster.log_lines import LogLines
 from nuwrap.command import Mask
 from nuwrap_runtime.result_lines import MARK
 
+LOOK_S: Final = 0.1
 READ: Final = "log-read"  # folder of the run's
 OWN: Final = (b"nuwrap", b"[nuwrap")  # how the host begins its own lines
 
@@ -33,13 +35,16 @@ class Paper:
 class LogReader:
     """Reads the log of one container in a thread of its own. `result` has the lines that tell the host's result."""
 
-    def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper) -> None:
-        self._container, self._paper = container, paper
+    def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper, *, runs_once: bool) -> None:
+        self._cluster, self._container, self._paper = cluster, container, paper
         self._mark = os.path.join(paper.folder, READ, f"{pod}.{container}")
         last, count = _read_mark(self._mark)
-        self._lines = LogLines(cluster, pod, container, last=last, count=count, is_counted=_is_printed)
+        self._lines = LogLines(
+            cluster, pod, container, last=last, count=count, is_counted=_is_printed, runs_once=runs_once
+        )
         self._thread = threading.Thread(target=self._lines.read, args=(self._take,), daemon=True)
         self._mask = Mask(paper.secrets)
+        self._heard = 0
         self.result: list[bytes] = []
 
     def start(self) -> None:
@@ -47,16 +52,29 @@ class LogReader:
         os.makedirs(os.path.dirname(self._mark), mode=0o700, exist_ok=True)
         self._thread.start()
 
-    def finish(self, timeout_s: float) -> None:
-        """Wait for the end of the log, which comes when the container has ended."""
-        self._thread.join(timeout_s)
+    def finish(self, quiet_s: float, is_called_off: Callable[[], bool]) -> bool:
+        """Wait for the end of the log, which comes when the container has ended, and read no further.
+
+        One that says nothing for `quiet_s` is given up; time without a log-in does not count. False when the wait was
+        called off.
+        """
+        heard, quiet_since = self._heard, time.monotonic()
+        while self._thread.is_alive() and time.monotonic() - quiet_since < quiet_s:
+            if is_called_off():
+                self._lines.stop()
+                return False
+            self._thread.join(LOOK_S)
+            if self._heard != heard or self._cluster.is_logged_out:
+                heard, quiet_since = self._heard, time.monotonic()
         self._lines.stop()
+        return True
 
     def stop(self) -> None:
         """Read no further."""
         self._lines.stop()
 
     def _take(self, lines: Sequence[bytes]) -> None:
+        self._heard += 1
         for text in lines:
             if _is_printed(text):
                 self._tell(self._mask.feed(text, last=True))

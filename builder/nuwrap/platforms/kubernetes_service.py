@@ -18,6 +18,7 @@ from nuwrap.platforms.kubernetes_address import Address, find_address
 from nuwrap.platforms.kubernetes_end import write_end
 from nuwrap.platforms.kubernetes_follow import Following, NeverBegins, Outcome
 from nuwrap.platforms.kubernetes_log import Heard, LogReader
+from nuwrap.platforms.kubernetes_login import LoginNews
 from nuwrap.platforms.kubernetes_names import take_name
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted, has_been_ready, note_ready
@@ -58,6 +59,7 @@ class ServiceFollower:
         self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[str, LogReader] = {}
         self._heard = Heard(following.tell)
+        self._login = LoginNews(following.cluster, following.tell)
         self._is_told = self._is_asked = self._has_name = False
         self._was_ready = has_been_ready(following.folder)
         self._last_end: Ended | None = None
@@ -95,7 +97,7 @@ class ServiceFollower:
                 outcome = self.look(pods)
                 if outcome:
                     return outcome
-            if not self._is_told and now >= next_events:
+            if not self._login.is_out() and not self._is_told and now >= next_events:
                 next_events = now + EVENTS_S
                 self._look_at_waiting(pods, now)
 
@@ -110,13 +112,13 @@ class ServiceFollower:
                 key = f"{name}/{one.get('name')}/{one.get('restartCount', 0)}"
                 if one.get("name") == "runtime" or key in self._readers or not ({"running", "terminated"} & set(state)):
                     continue
-                reader = self.following.read_log(name, str(one["name"]))
+                reader = self.following.read_log(name, str(one["name"]), runs_once=False)
                 self._readers[key] = reader
                 reader.start()
 
     def _finish_logs(self) -> None:
         for reader in self._readers.values():
-            reader.finish(LOG_END_S)
+            reader.finish(LOG_END_S, self._is_to_leave)
 
     def _failed_for_good(self, pods: Pods) -> Ended | None:
         """Return the end of a container that no further start will change, of a service that has never been ready."""
@@ -193,7 +195,8 @@ class ServiceFollower:
 
     def tell_outage(self, exc: ClusterError) -> None:
         """Say that nothing is known at present."""
-        self._heard.say(f"the cluster does not answer, the service goes on: {exc}")
+        if not self._login.is_out():  # which it tells itself
+            self._heard.say(f"the cluster does not answer, the service goes on: {exc}")
 
     def _look_at_waiting(self, pods: Pods, now: float) -> None:
         waiting = self.why_waiting(pods)
@@ -216,6 +219,10 @@ class ServiceFollower:
                     os.write(target, (json.dumps({"event": "serving", **told}) + "\n").encode())
         else:
             self._heard.say(f"serving {self.following.wanted.launch.get('function', 'function')} at {told['address']}")
+
+    def _is_to_leave(self) -> bool:
+        self._login.is_out()
+        return self.following.screen.is_detached and self.following.stops.has_come
 
     def _leaves(self) -> bool:
         if self.following.screen.is_detached:

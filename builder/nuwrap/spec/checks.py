@@ -20,6 +20,8 @@ ADDRESSES = ("s3", "http", "https")
 INPUT_FORM = (
     "store://project/dataitem|artifact|model/kind/name:id, a path, an address (s3://, http://, https://), or an entity"
 )
+OWN_PREFIX = "nuwrap.dev/"
+OWN_LABELS = tuple(f"app.kubernetes.io/{name}" for name in ("managed-by", "name", "instance", "part-of"))
 _WORTH_SAYING = 65535
 _PYDANTIC = {
     "minimum": "ge",
@@ -113,12 +115,24 @@ def _as_path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _check_label(key: str) -> str:
+    if key in OWN_LABELS:
+        raise ValueError(f"{quote(key)} is set by nuwrap, and cannot be taken")
+    return _check_prefix(key)
+
+
+def _check_prefix(key: str) -> str:
+    if key.startswith(OWN_PREFIX):
+        raise ValueError(f"{quote(key)} is nuwrap's own, as all of {OWN_PREFIX!r}, and cannot be taken")
+    return key
+
+
 _LABEL_NAME = Field(pattern=LABEL_KEY)
 Argument = Annotated[str, Field(pattern=IDENTIFIER)]
 Json = Annotated[Any, AfterValidator(_check_json)]
 Input = Annotated[Any, AfterValidator(_check_input), WithJsonSchema({"type": "string"})]
-LabelMap = dict[Annotated[str, _LABEL_NAME], Annotated[str, Field(pattern=LABEL_VALUE)]]
-TextMap = dict[Annotated[str, _LABEL_NAME], str]
+LabelMap = dict[Annotated[str, _LABEL_NAME, AfterValidator(_check_label)], Annotated[str, Field(pattern=LABEL_VALUE)]]
+TextMap = dict[Annotated[str, _LABEL_NAME, AfterValidator(_check_prefix)], str]
 Triggers = dict[Annotated[str, Field(pattern=NAME)], Json]
 Path = Annotated[str, BeforeValidator(_as_path), as_launch("output_path")]
 SecretName = Annotated[Any, AfterValidator(_check_secret), WithJsonSchema({"type": "string", "pattern": SECRET_NAME})]

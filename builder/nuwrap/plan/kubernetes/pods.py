@@ -10,7 +10,7 @@ from typing import Any, Final
 from nuwrap.plan.kubernetes.labels import workload_name
 from nuwrap.plan.kubernetes.profiles import MAIN, apply_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, Serving
-from nuwrap.plan.kubernetes.volumes import RUN, SECRETS, TREE, WORK, own_mounts, plan_mounts, plan_volumes
+from nuwrap.plan.kubernetes.volumes import RUN, TREE, WORK, own_mounts, plan_mounts, plan_volumes, secrets_folder
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
 
@@ -131,7 +131,7 @@ def _env_from(secret: str) -> list[dict[str, Any]]:
 def _env(objects: RunObjects) -> list[dict[str, str]]:
     places = {"NUWRAP_WORK": WORK, "NUWRAP_CACHE": "/cache", "TMPDIR": "/tmp"}  # noqa: S108 - a pod's
     own = {"PROJECT_NAME": objects.project, "RUN_ID": objects.run}
-    secrets = {"NUWRAP_SECRETS": SECRETS} if objects.pod.secrets else {}
+    secrets = {"NUWRAP_SECRETS": secrets_folder(objects.pod.profile)} if objects.pod.secrets else {}
     found = {**objects.pod.envs, **own, **places, **secrets}
     # Kubernetes puts the variable in for $(NAME), and takes $$ for $: a value is what it was given as
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in found.items()]

@@ -9,6 +9,7 @@ from nuwrap.plan.kubernetes.request import RunObjects, SecretItem
 
 WORK, CACHE, TEMPORARY, TREE, RUN = "/work", "/cache", "/tmp", "/opt/nuwrap", "/run/nuwrap"  # noqa: S108 - a pod's
 SECRETS: Final = "/run/secrets"
+SECRETS_ASIDE: Final = "/etc/nuwrap/secrets"
 DEFAULT_SIZE: Final = "2Gi"  # DigitalHub's (core, K8sBuilderHelper.java)
 LAUNCH, RECORD = "launch.json", "run.json"
 
@@ -45,8 +46,22 @@ def plan_mounts(objects: RunObjects) -> list[dict[str, Any]]:
     if pod.is_foreign:
         found.append({"name": "nuwrap-tree", "mountPath": TREE, "readOnly": True})
     if pod.secrets:
-        found.append({"name": "nuwrap-secrets", "mountPath": SECRETS, "readOnly": True})
+        found.append({"name": "nuwrap-secrets", "mountPath": secrets_folder(pod.profile), "readOnly": True})
     return [*found, *map(_mount, pod.volumes)]
+
+
+def secrets_folder(profile: Mapping[str, Any]) -> str:
+    """Return where secrets are. Not in /run/secrets where the profile's pod has more below it, as the cluster's token:
+    secrets are read-only, and take no folder of another.
+    """
+    spec = profile.get("pod") or {}
+    places = [one.get("mountPath", "") for container in spec.get("containers") or () for one in _mounts(container)]
+    has_more = any(f"{place}/".removeprefix("/var").startswith(f"{SECRETS}/") for place in places)
+    return SECRETS_ASIDE if has_more or spec.get("automountServiceAccountToken") else SECRETS
+
+
+def _mounts(container: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return container.get("volumeMounts") or ()
 
 
 def own_mounts() -> list[dict[str, Any]]:

@@ -202,7 +202,9 @@ def test_only_what_the_cluster_took_away_is_made_anew_and_as_often_as_is_asked()
     assert "podFailurePolicy" not in only(manifests("job"), "Job")["spec"]
     spec = only(manifests("evictions"), "Job")["spec"]
     assert spec["backoffLimit"] == 2
-    taken, failed = spec["podFailurePolicy"]["rules"]
+    own, taken, failed = spec["podFailurePolicy"]["rules"]
+    assert (own["action"], own["onExitCodes"]["operator"]) == ("FailJob", "In")  # first: be the pod taken or not
+    assert not {0, 137, 143} & set(own["onExitCodes"]["values"])  # of what the cluster ends
     assert (taken["action"], taken["onPodConditions"][0]["type"]) == ("Count", "DisruptionTarget")
     assert failed == {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}}  # of any container
 

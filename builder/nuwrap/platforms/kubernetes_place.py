@@ -55,6 +55,7 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         labels=fields.get("object_labels", {}),
         annotations=fields.get("object_annotations", {}),
         deadline_s=int(settings["kubernetes.deadline_s"]) or None,
+        retry_evictions=fields.get("retry_evictions") or 0,
         grace_s=launch.grace_s,
         serving=_serving(launch, fields) if launch.mode == "serve" else None,
     )

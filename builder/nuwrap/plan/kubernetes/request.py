@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from nuwrap.spec.build import GROUP, USER
+
+# Exit codes by which the host says that the run has failed by itself: what the cluster ends has 137 or 143.
+OWN_CODES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 124)
 
 
 @dataclass(frozen=True)

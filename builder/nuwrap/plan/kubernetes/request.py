@@ -27,6 +27,7 @@ class Pod:
     the variables of the Secret `source_credentials`, and brings `/opt/nuwrap` to an image that `is_foreign`.
 
     The variables of the Secret `store_credentials` are for inputs and outputs: the function's container has them too.
+    `claims_read` are claims that it has to read from, `claim_written` the one that gets its outputs, "" for none.
     `resources`, `volumes`, `node_selector`, `tolerations` and `affinity` have the shapes of `spec.shapes`, as plain
     values by their own names. `profile` is an administrator's: `pod`, `labels`, `annotations`, `resources`.
     """
@@ -50,6 +51,8 @@ class Pod:
     service_account: str = ""
     cache_claim: str = ""
     secrets: Sequence[SecretItem] = ()
+    claims_read: Sequence[str] = ()
+    claim_written: str = ""
     source_credentials: str = ""
     store_credentials: str = ""
     profile: Mapping[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from cluster_runs import Kube
 from nuwrap.cluster.client import Cluster
 from nuwrap.cluster.kinds import find_kind
 from nuwrap.errors import SpecError
+from nuwrap.runs import alive
+from nuwrap.sdk import context
 
 
 def until(is_so: Any, seconds: float = 120) -> None:
@@ -20,10 +23,14 @@ def until(is_so: Any, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def evict(cluster: Cluster, namespace: str, run: Any) -> None:
-    """Ask for the eviction of the run's pod once its function prints."""
+def evict(cluster: Cluster, namespace: str, run: Any, *, without_follower: bool = False) -> None:
+    """Ask for the eviction of the run's pod once its function prints, its follower killed before where that is said."""
     begun = run.logs().count("line 1\n")
     until(lambda: run.logs().count("line 1\n") > begun)
+    if without_follower:
+        home = context.current().home
+        alive.kill(home, run.id, "supervisor", signal.SIGKILL)
+        until(lambda: not alive.is_held(home, run.id))
     pods = cluster.list("Pod", labels={"nuwrap.dev/run": run.id}, namespace=namespace)
     name = max(pods, key=lambda one: str(one["metadata"]["creationTimestamp"]))["metadata"]["name"]
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
@@ -93,3 +100,14 @@ def test_a_stop_ends_a_job_that_waits_for_its_next_pod(kube: Kube, cluster: Clus
 def test_a_number_that_is_none_is_refused(kube: Kube, wrong: Any) -> None:
     with pytest.raises(SpecError, match=r"retry_evictions: .*0 to 100"):
         kube.function("add").run("job", retry_evictions=wrong)
+
+
+def test_an_eviction_that_nobody_followed_is_known_to_who_follows_next(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    run = kube.function("lines").run("job", parameters={"n": 50}, retry_evictions=1)
+    evict(cluster, namespace, run, without_follower=True)
+    until(lambda: failed_pods(cluster, namespace, run) == 1)
+    assert run.refresh().state in ("PENDING", "RUNNING")  # and not over
+    run.wait(300, log_info=False)
+    assert (run.state, run.result("output_0")) == ("COMPLETED", 50), run.logs()

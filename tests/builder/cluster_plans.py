@@ -86,6 +86,12 @@ PLANS: Mapping[str, RunObjects] = {
     ),
     "gpu-service": objects(pod("serve", resources={"gpu": 1}), action="serve", serving=Serving()),
     "evictions": objects(FOREIGN, retry_evictions=2),
+    "claims": objects(
+        pod(
+            image="registry.example/base:1",
+            more={"is_foreign": True, "fetches": True, "claims_read": ["data", "team"], "claim_written": "team"},
+        )
+    ),
     "long-names": objects(pod(), project="My_Project." + "x" * 90, function="fn_1"),
 }
 

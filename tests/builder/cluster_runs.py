@@ -61,6 +61,15 @@ def keep(project):
     project.log_artifact("a", kind="artifact", source=__file__)
 
 
+def head(file):
+    with open(file.as_file()) as lines:
+        return lines.readline()
+
+
+def overwrite(file):
+    open(file.as_file(), "w")
+
+
 def secret(project):
     return project.get_secret("TOKEN")[::-1]
 

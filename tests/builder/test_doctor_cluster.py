@@ -13,6 +13,7 @@ from cluster_accounts import Login, kubectl
 from command_line import Nuwrap
 from test_cluster_client import Api, api, kubeconfig, status  # noqa: F401 - a fixture
 
+from nuwrap.cluster.client import Cluster
 from nuwrap.cluster.rights import RIGHTS
 from nuwrap.store.config import write_config
 
@@ -49,6 +50,32 @@ def test_who_has_all_roles_lacks_nothing(run_nuwrap: Nuwrap, team: Path, namespa
     assert "kaniko is root" in found["pod security"]["lack"]
     assert found["storage class"]["found"].startswith("not known: user 'system:serviceaccount:")
     assert "s3://" in found["artifacts_store"]["mend"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found", "lack"),
+    [({"nuwrap.dev/project": "default"}, "pvc://kept/team", ""), (None, "", "has no claim 'kept'")],
+)
+def test_a_claim_that_is_the_store_is_looked_for(
+    cluster: Cluster,
+    namespace: str,
+    team: Path,
+    run_nuwrap: Nuwrap,
+    labels: dict[str, str] | None,
+    found: str,
+    lack: str,
+) -> None:
+    write_config(str(team), "artifacts_store", "pvc://kept/team")
+    if labels:
+        about = {"name": "kept", "namespace": namespace, "labels": labels}
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        cluster.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": about, "spec": spec})
+    try:
+        _, told = examine(run_nuwrap, team)
+    finally:
+        cluster.delete("PersistentVolumeClaim", "kept", namespace=namespace)
+    assert told["artifacts_store"]["found"].startswith(found)
+    assert lack in told["artifacts_store"]["lack"]
 
 
 def test_who_has_no_rights_is_told_each_and_ends_with_10(run_nuwrap: Nuwrap, team: Path, login: Login) -> None:

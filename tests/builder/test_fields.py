@@ -35,7 +35,7 @@ RUN = "local_execution inputs parameters init_parameters"
 OURS = (
     "platform workers concurrency timeout_s grace_s max_inflight service_name run_as_user run_as_group fs_group"
     " priority_class object_labels object_annotations port admin_port address access_log max_body_bytes output_path"
-    " python refresh host engine push rebuild refresh_code destinations tar_path oci_path triggers"
+    " python refresh host engine push rebuild refresh_code destinations tar_path oci_path triggers retry_evictions"
 )
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from nuwrap.cluster.reasons import (
     ended_container,
+    is_made_anew,
     is_main_running,
     is_ready,
+    is_taken,
     job_failure,
     why_gone,
     why_waiting,
@@ -107,6 +109,29 @@ def test_a_pod_that_the_cluster_took_says_why() -> None:
     assert why_gone(pod(conditions=drained)) == "the cluster took its node or its place: drained"
     assert why_gone(pod({"running": {}}, phase="Running")) == ""
     assert why_gone(None) == ""
+
+
+TAKEN = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "m"}]
+
+
+def job(retries: int, *conditions: str) -> dict[str, Any]:
+    found = [{"type": one, "status": "True"} for one in conditions]
+    return {"spec": {"backoffLimit": retries}, "status": {"conditions": found}}
+
+
+def test_a_pod_is_made_anew_where_the_cluster_took_it_and_the_job_may_try_again() -> None:
+    taken = pod({"terminated": {"exitCode": 143}}, phase="Failed", conditions=TAKEN)
+    assert is_made_anew(job(1), taken)
+    assert is_made_anew(job(1, "FailureTarget"), taken)  # it has yet to say that it is given up
+    assert not is_made_anew(job(0), taken)
+    assert not is_made_anew(job(1, "Failed"), taken)
+    assert not is_made_anew(job(1, "Complete"), taken)
+    assert not is_made_anew(job(1), pod({"terminated": {"exitCode": 143}}, phase="Failed"))
+
+
+def test_a_pod_that_was_done_when_the_cluster_took_it_is_not_taken() -> None:
+    assert is_taken(pod({"running": {}}, phase="Running", conditions=TAKEN))
+    assert not is_taken(pod({"terminated": {"exitCode": 0}}, phase="Succeeded", conditions=TAKEN))
 
 
 def test_a_job_that_was_given_up_says_why() -> None:

@@ -202,9 +202,26 @@ def test_only_what_the_cluster_took_away_is_made_anew_and_as_often_as_is_asked()
     assert "podFailurePolicy" not in only(manifests("job"), "Job")["spec"]
     spec = only(manifests("evictions"), "Job")["spec"]
     assert spec["backoffLimit"] == 2
-    taken, failed = spec["podFailurePolicy"]["rules"]
+    own, taken, failed = spec["podFailurePolicy"]["rules"]
+    assert (own["action"], own["onExitCodes"]["operator"]) == ("FailJob", "In")  # first: be the pod taken or not
+    assert not {0, 137, 143} & set(own["onExitCodes"]["values"])  # of what the cluster ends
     assert (taken["action"], taken["onPodConditions"][0]["type"]) == ("Count", "DisruptionTarget")
     assert failed == {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}}  # of any container
+
+
+def test_a_claim_that_is_read_and_written_is_one_volume_and_inputs_cannot_be_changed() -> None:
+    spec = only(manifests("claims"), "Job")["spec"]["template"]["spec"]
+    claims = {one["name"]: one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"] if "claim" in str(one)}
+    assert sorted(claims.values()) == ["data", "team"]
+
+    def places(container: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+        mounts = [one for one in container["volumeMounts"] if one["name"] in claims]
+        return {one["mountPath"]: (claims[one["name"]], one.get("readOnly", False)) for one in mounts}
+
+    read = {"/run/nuwrap-claims/read/data": ("data", True), "/run/nuwrap-claims/read/team": ("team", True)}
+    fetch = next(one for one in spec["initContainers"] if one["name"] == "fetch")
+    assert places(fetch) == read
+    assert places(spec["containers"][0]) == {**read, "/run/nuwrap-claims/write/team": ("team", False)}
 
 
 def test_a_service_with_gpus_ends_the_old_pod_first() -> None:

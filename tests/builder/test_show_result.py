@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nuwrap.cli.show import choose_frames
+from nuwrap.cli.show import choose_frames, show_result
+from nuwrap_runtime.result import COMPLETED, Result
 
 
 def frame(file: str) -> dict[str, str]:
@@ -23,3 +24,10 @@ def frame(file: str) -> dict[str, str]:
 )
 def test_frames_are_the_users_and_the_one_that_raised(files: list[str], shown: list[str]) -> None:
     assert [one["file"] for one in choose_frames([frame(file) for file in files])] == shown
+
+
+def test_an_output_that_a_store_has_is_shown_by_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = {"a": {"type": "artifact", "kind": "artifact", "path": "outputs/000.txt"}}
+    result = Result(COMPLETED, 0, project="p", function="fn", run="r", outputs=outputs)
+    show_result(result, "nowhere", addresses={"a": "pvc://team/p/r/outputs/000.txt"})
+    assert "pvc://team/p/r/outputs/000.txt" in capsys.readouterr().out

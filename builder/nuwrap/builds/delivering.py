@@ -14,6 +14,7 @@ from urllib.parse import quote
 from nuwrap.builds.source import BLOCK_BYTES, Fetch, fetch_source, said_error, walk
 from nuwrap.errors import PlatformError
 from nuwrap.host import ask_host
+from nuwrap.spec.claims import is_in_claim
 from nuwrap.spec.function import has_scheme
 from nuwrap_runtime.errors import InputsError
 from nuwrap_runtime.launch import Launch
@@ -72,8 +73,8 @@ def _deliver(
     pieces = [*([code[0]] if code else []), *inputs.values()]
     files = {place: path for one in pieces for place, path in _files_of(one)}
     if not _fits(files.values()):
-        if not store:
-            raise _too_much(files.values())
+        if not store or is_in_claim(store):
+            raise _too_much(files.values(), store)
         places = {one.at: _upload(one, store, environ) for one in pieces}
         files = {}
     else:
@@ -98,7 +99,8 @@ def _is_far(address: str) -> bool:
 
 def _pack_code(launch: Launch, start: str, work: str, environ: Mapping[str, str]) -> tuple[_Piece, str]:
     """Pack the code as a run here would have it; a handler without a module gets the one that it means here."""
-    source = fetch_source(Fetch(launch, start, work, environ))
+    alone = replace(launch, inputs={}, parameters={}, init_parameters={})  # the pod gets its inputs from where they are
+    source = fetch_source(Fetch(alone, start, work, environ))
     path = os.path.join(work, CODE)
     _write_zip(source.folder, path)
     handler = launch.handler if ":" in launch.handler else f"{source.default_module}:{launch.handler}"
@@ -147,11 +149,12 @@ def _fits(paths: Collection[str]) -> bool:
     return sum(map(os.path.getsize, paths)) <= INLINE_BYTES and len(paths) <= INLINE_FILES
 
 
-def _too_much(paths: Collection[str]) -> PlatformError:
+def _too_much(paths: Collection[str], store: str) -> PlatformError:
+    why = f"artifacts_store {store!r} is a claim, which takes outputs alone. " if store else ""
     return PlatformError(
         f"code and inputs of this machine are {sum(map(os.path.getsize, paths))} bytes in {len(paths)} files; "
-        f"{INLINE_BYTES} bytes in {INLINE_FILES} files go to the cluster with a run. Set a store for more: `nuwrap "
-        "config set artifacts_store s3://BUCKET/FOLDER`"
+        f"{INLINE_BYTES} bytes in {INLINE_FILES} files go to the cluster with a run. {why}Set a store for more: "
+        "`nuwrap config set artifacts_store s3://BUCKET/FOLDER`"
     )
 
 

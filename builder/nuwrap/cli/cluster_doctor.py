@@ -13,7 +13,9 @@ from nuwrap.cli.cluster_rights import find_rights
 from nuwrap.cli.programs import Finding
 from nuwrap.cluster.client import Cluster, ClusterError
 from nuwrap.errors import NuwrapError, PlatformError
-from nuwrap.platforms.kubernetes_cluster import builds_settings, connect_for, read_profiles
+from nuwrap.plan.kubernetes.labels import PROJECT_LABEL, label_value
+from nuwrap.platforms.kubernetes_cluster import builds_settings, check_shared, connect_for, read_profiles
+from nuwrap.spec.claims import is_in_claim, parse_claim
 from nuwrap.store.config import read_config
 from nuwrap.store.home import home_folder
 
@@ -47,7 +49,7 @@ def find_in_cluster(project: str) -> Iterator[Finding]:
             yield _unless_hidden(f"push secret {name}", builds, partial(_login, "push", name))
         yield from (_unless_hidden(name, cluster, ask) for name, ask in find_limits())
         yield _unless_hidden("profiles", cluster, partial(_profiles, settings))
-        yield _store(settings)
+        yield _unless_hidden("artifacts_store", cluster, partial(_store, settings, project))
     except ClusterError as exc:
         yield Finding("answers", "", str(exc), f"kubectl --context {cluster.where.context} version", is_needed=True)
     except (TypeError, ValueError, KeyError, AttributeError):  # documents of a shape that no API server sends
@@ -140,9 +142,27 @@ def _profiles(settings: Settings, cluster: Cluster) -> Finding:
     return Finding("profiles", f"{', '.join(names) or 'none'}, in {where}")
 
 
-def _store(settings: Settings) -> Finding:
+def _store(settings: Settings, project: str, cluster: Cluster) -> Finding:
     place = str(settings["artifacts_store"])
+    if is_in_claim(place):
+        return _claim(place, project, cluster)
     if place:
         return Finding("artifacts_store", place)
     lack = "a run that logs a file fails, and code and inputs of this machine go along up to 700 KiB; results come back"
     return Finding("artifacts_store", "", lack, "nuwrap config set artifacts_store s3://BUCKET/FOLDER")
+
+
+def _claim(place: str, project: str, cluster: Cluster) -> Finding:
+    """Tell of a claim that is the store, and whose it is."""
+    name = parse_claim(place).claim
+    if cluster.get("PersistentVolumeClaim", name) is None:
+        lack = f"namespace {cluster.namespace!r} has no claim {name!r}: jobs are refused"
+        return Finding("artifacts_store", "", lack, "nuwrap config set artifacts_store pvc://CLAIM/FOLDER")
+    try:
+        check_shared(cluster, project, [name], "claim")
+    except ClusterError:
+        raise
+    except PlatformError as exc:
+        mend = f"kubectl label persistentvolumeclaim {name} {PROJECT_LABEL}={label_value(project)}"
+        return Finding("artifacts_store", "", str(exc), mend)
+    return Finding("artifacts_store", f"{place}, for outputs; code and inputs of this machine go along up to 700 KiB")

@@ -65,5 +65,6 @@ def _show(finished: Finished, *, as_json: bool) -> bool:
     if as_json:
         print(json.dumps(result.to_document(), indent=1), flush=True)
     else:
-        show_result(result, finished.folder)
+        stored = {name: str(one["path"]) for name, one in finished.record.outputs.items() if "://" in str(one["path"])}
+        show_result(result, finished.folder, addresses=stored)
     return True

@@ -24,14 +24,21 @@ FRAMES = 3
 STYLES = {"RUNNING": "blue", "COMPLETED": "green", "ERROR": "red", "STOPPED": "yellow"}
 
 
-def show_result(result: Result, folder: str, console: Console | None = None) -> None:
-    """Print outputs, results, metrics, the failure with its last frames, and where it all lies, seen from here."""
+def show_result(
+    result: Result, folder: str, console: Console | None = None, *, addresses: Mapping[str, str] | None = None
+) -> None:
+    """Print outputs, results, metrics, the failure with its last frames, and where it all lies, seen from here.
+
+    `addresses` are those of outputs that are elsewhere, by name: of such a file there is no size.
+    """
     console = console or _console()
     place = os.path.relpath(folder)
     table = _table("name", "kind", "value or path", "size")
     for name, output in result.outputs.items():
         path = os.path.join(place, output["path"]) if output["path"] else ""
-        table.add_row(plain(name), plain(output["kind"]), plain(path or output.get("key", "")), _size(path))
+        address = (addresses or {}).get(name, "")
+        size = Text("") if address else _size(path)
+        table.add_row(plain(name), plain(output["kind"]), plain(address or path or output.get("key", "")), size)
     for name, value in result.results.items():
         table.add_row(plain(name), Text("result"), plain(cut(value)), Text(""))
     for name, values in result.metrics.items():

@@ -106,6 +106,21 @@ def why_gone(pod: Mapping[str, Any] | None) -> str:
     return ""
 
 
+def is_taken(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the cluster took the pod, or is about to: evicted, preempted, drained, or with its node."""
+    is_done = pod.get("status", {}).get("phase") == "Succeeded"
+    return not is_done and _condition(pod, "DisruptionTarget").get("status") == "True"
+
+
+def is_made_anew(job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    """Tell whether the Job makes a further pod in the place of this one, which has ended; a Job that may do so is
+    taken to until it says otherwise.
+    """
+    conditions = job.get("status", {}).get("conditions") or ()
+    is_over = any(one.get("type") in ("Complete", "Failed") and one.get("status") == "True" for one in conditions)
+    return not is_over and bool(job["spec"].get("backoffLimit")) and is_taken(pod)
+
+
 def job_failure(job: Mapping[str, Any]) -> tuple[str, str]:
     """Return reason and words of a Job that the controller has given up, ("", "") of another."""
     for one in job.get("status", {}).get("conditions", ()):

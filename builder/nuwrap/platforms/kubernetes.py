@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nuwrap.cluster.admission import check_admission
 from nuwrap.cluster.client import Cluster, ClusterError
-from nuwrap.cluster.reasons import ended_container, is_main_running, job_failure, why_waiting
+from nuwrap.cluster.reasons import ended_container, is_made_anew, is_main_running, job_failure, why_gone, why_waiting
 from nuwrap.command import take_stops
 from nuwrap.plan.kubernetes import plan_run
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
@@ -106,7 +106,10 @@ def look(folder: str) -> Seen:
     pods = cluster.list("Pod", labels={RUN_LABEL: wanted.run})
     pod = max(pods, key=lambda one: str(one["metadata"]["creationTimestamp"]), default=None)
     is_job = wanted.kind == "Job"
-    if is_job and (job_failure(workload)[0] or (pod and ended_container(pod))):
+    has_ended = pod is not None and ended_container(pod) is not None
+    if is_job and pod and has_ended and is_made_anew(workload, pod):
+        return Seen(is_running=False, reason=f"evicted: {why_gone(pod)}; a further pod is made")
+    if is_job and (job_failure(workload)[0] or has_ended):
         return Seen(is_running=False, is_over=True)
     if not is_job and is_stopped(workload) and not pods:
         return Seen(is_running=False, is_over=True)

@@ -53,22 +53,22 @@ def find_secrets(cluster: Cluster, project: str, kind: str = SECRETS_KIND) -> di
     return found
 
 
-def check_shared(cluster: Cluster, project: str, claims: Iterable[str]) -> None:
-    """See that each claim is there and the project's. Raises PlatformError."""
+def check_shared(cluster: Cluster, project: str, claims: Iterable[str], what: str = "shared volume") -> None:
+    """See that each claim is there and the project's; `what` is how messages call one. Raises PlatformError."""
     for name in claims:
         claim = cluster.get("PersistentVolumeClaim", name)
         if claim is None:
             names = [one["metadata"]["name"] for one in cluster.list("PersistentVolumeClaim", labels=_of(project))]
             near = did_you_mean(name, names)
             raise PlatformError(
-                f"shared volume {name!r}: namespace {cluster.namespace!r} has no such claim{near}; "
+                f"{what} {name!r}: namespace {cluster.namespace!r} has no such claim{near}; "
                 f"of project {project!r} there is: {', '.join(names) or 'none'}"
             )
         owner = (claim["metadata"].get("labels") or {}).get(PROJECT_LABEL)
         if owner != label_value(project):
             whose = f"of project {owner!r}" if owner else "of no project"
             raise PlatformError(
-                f"shared volume {name!r} is {whose}, this run of {project!r}; an administrator shares it by the label "
+                f"{what} {name!r} is {whose}, this run of {project!r}; an administrator shares it by the label "
                 f"{PROJECT_LABEL}={label_value(project)}"
             )
 

@@ -73,12 +73,12 @@ def _reason(outcome: Outcome, told: Mapping[str, Any]) -> tuple[int, Failure | N
         return KILLED_CODE, Failure("platform", "OutOfMemory", message, signal="SIGKILL")
     if outcome.failure[0] == "DeadlineExceeded" and told.get("state") != "COMPLETED":
         return TIMEOUT_CODE, Failure("platform", "DeadlineExceeded", HINTS["DeadlineExceeded"])
+    if outcome.gone and told.get("state") in (None, STOPPED):  # nobody but the cluster has stopped it
+        return PLATFORM_CODE, Failure("platform", "Evicted", _evicted(outcome))
     if told and ended:  # Nuclio's processor ends by a code of its own, whatever its worker had to say
         return int(told["exit_code"]) if ended.container == "nuclio" else ended.exit_code, None
     if ended:
-        return _without_word(ended, outcome)
-    if outcome.gone:
-        return PLATFORM_CODE, Failure("platform", "Evicted", outcome.gone)
+        return _without_word(ended)
     if outcome.is_missing:
         why = "the run is not in the cluster any more: somebody has removed it, or its namespace"
         return PLATFORM_CODE, Failure("platform", "PlatformError", why)
@@ -86,9 +86,15 @@ def _reason(outcome: Outcome, told: Mapping[str, Any]) -> tuple[int, Failure | N
     return PLATFORM_CODE, Failure("platform", reason or "PlatformError", words or "the cluster does not say why")
 
 
-def _without_word(ended: Ended, outcome: Outcome) -> tuple[int, Failure]:
-    if outcome.gone:
-        return PLATFORM_CODE, Failure("platform", "Evicted", outcome.gone)
+def _evicted(outcome: Outcome) -> str:
+    if outcome.taken > 1:
+        return f"evicted {outcome.taken} times, its further pods (retry_evictions) are used up: {outcome.gone}"
+    if not outcome.taken:
+        return outcome.gone
+    return f"evicted: {outcome.gone}; retry_evictions=1 asks for a further pod after that"
+
+
+def _without_word(ended: Ended) -> tuple[int, Failure]:
     said = ended.message[-LAST_BYTES:].strip()
     if ended.container not in MAINS:
         phase, kind = PHASES.get(ended.exit_code, ("platform", "PlatformError"))

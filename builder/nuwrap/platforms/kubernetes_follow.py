@@ -17,6 +17,7 @@ from nuwrap.cluster.reasons import (
     Waiting,
     ended_container,
     is_main_running,
+    is_taken,
     job_failure,
     why_gone,
     why_waiting,
@@ -25,6 +26,7 @@ from nuwrap.command import Stops
 from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms import GoesOn, Screen
+from nuwrap.platforms.kubernetes_evictions import Evictions, count_failed
 from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
 from nuwrap.platforms.kubernetes_login import LoginNews
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
@@ -41,7 +43,8 @@ LOST_S: Final = 30.0  # a Job that has ended, and whose pod is gone, gets no oth
 class Outcome:
     """How a Job ended: the container's end, the Job's own failure (`reason`, words), and why the cluster ended it.
 
-    `is_stopped` tells that it was asked to. `result` are the lines by which the host told its result.
+    `is_stopped` tells that it was asked to. `result` are the lines by which the host told its result. `taken` counts
+    the pods that the cluster took, where the last was one of them.
     """
 
     ended: Ended | None = None
@@ -50,6 +53,7 @@ class Outcome:
     is_stopped: bool = False
     is_missing: bool = False
     result: Sequence[bytes] = ()
+    taken: int = 0
 
 
 class NeverBegins(PlatformError):
@@ -94,7 +98,7 @@ class Following:
         if not (waiting.is_hopeless or (limit and waited_s > limit)):
             return
         pods = self.cluster.list("Pod", labels={RUN_LABEL: self.wanted.run})
-        if any(is_main_running(pod) or ended_container(pod) for pod in pods):
+        if any(is_main_running(pod) or ended_container(pod) for pod in pods if not is_taken(pod)):
             return
         how = "it can never begin" if waiting.is_hopeless else f"it has not begun within {limit:g} s"
         raise NeverBegins(f"{how}: {waiting.reason}")
@@ -117,11 +121,12 @@ class JobFollower:
 
     def __init__(self, following: Following) -> None:
         self._following = following
-        self._began = time.monotonic()
+        self._began, self._next_events = time.monotonic(), 0.0
         self._news = PodNews(following.cluster, {RUN_LABEL: following.wanted.run})
         self._readers: dict[tuple[str, str], LogReader] = {}
         self._heard = Heard(self._tell_waiting)
         self._login = LoginNews(following.cluster, following.tell)
+        self._evictions = Evictions(following.cluster, following.wanted.name, self._tell_eviction)
         self._has_begun = self._is_asked = False
 
     def follow(self) -> Outcome | None:
@@ -137,28 +142,30 @@ class JobFollower:
                     reader.stop()
 
     def _follow(self) -> Outcome | None:
-        next_events = next_job = over_since = 0.0
+        next_job = over_since = 0.0
         while True:
             for pod in self._news.take().values():
                 self._start_reading(pod)
             if self._following.stops.has_come and self._leaves():
                 return None
             newest, now = self._news.newest, time.monotonic()
+            is_gone = self._news.is_gone(newest)
+            if newest and self._evictions.waits_for_another(newest, now, is_gone=is_gone):
+                self._look_at_waiting(None, now)
+                continue
             ended = ended_container(newest) if newest else None
             if newest and ended:
                 job = self._ask_job()
                 if job is not None:
                     return self._end(newest, ended, job)
                 continue
-            is_gone = self._news.is_gone(newest)
             if now >= next_job or is_gone:
                 outcome = self._look_at_job(newest)
                 over_since = (over_since or now) if outcome else 0.0
                 if outcome and (is_gone or newest is None or now - over_since > LOST_S):
                     return outcome
                 next_job = now + (LOOK_S if outcome else JOB_S)
-            if not self._login.is_out() and not self._has_begun and now >= next_events:
-                next_events = now + EVENTS_S
+            if not self._login.is_out():
                 self._look_at_waiting(newest, now)
 
     def _start_reading(self, pod: Mapping[str, Any]) -> None:
@@ -203,8 +210,10 @@ class JobFollower:
         if not self._finish_others():
             return None
         job = self._ask_job() or job  # which may have got its reason by now
-        lines = [line for reader in self._readers.values() for line in reader.result]
-        return Outcome(ended, job_failure(job), why_gone(pod), is_stopped(job), result=lines)
+        name = pod["metadata"]["name"]  # another pod's result is not the run's
+        lines = [line for (one, _), reader in self._readers.items() if one == name for line in reader.result]
+        taken = _count_taken(job, pod)
+        return Outcome(ended, job_failure(job), why_gone(pod), is_stopped(job), result=lines, taken=taken)
 
     def _look_at_job(self, pod: Mapping[str, Any] | None) -> Outcome | None:
         """Return how the Job ended without a word of its container, None while it goes on or is not known."""
@@ -217,7 +226,8 @@ class JobFollower:
             return Outcome(is_missing=True, gone=why_gone(pod))
         failure = job_failure(job)
         if failure[0]:
-            return Outcome(failure=failure, gone=why_gone(pod), is_stopped=is_stopped(job))
+            taken = _count_taken(job, pod)
+            return Outcome(failure=failure, gone=why_gone(pod), is_stopped=is_stopped(job), taken=taken)
         return None
 
     def _tell_outage(self, exc: ClusterError) -> None:
@@ -228,6 +238,9 @@ class JobFollower:
         return self._following.cluster.get("Job", self._following.wanted.name)
 
     def _look_at_waiting(self, pod: Mapping[str, Any] | None, now: float) -> None:
+        if self._has_begun or now < self._next_events:
+            return
+        self._next_events = now + EVENTS_S
         names = [self._following.wanted.name, *([str(pod["metadata"]["name"])] if pod else [])]
         waiting = why_waiting(pod, self._following.events(*names))
         self._heard.say(waiting.reason)
@@ -241,6 +254,13 @@ class JobFollower:
         if not self._has_begun:
             self._following.screen.on_wait(reason)
 
+    def _tell_eviction(self, text: str) -> None:
+        """Say it, and begin to wait anew: the next pod may have no place either."""
+        self._following.tell(text)
+        self._has_begun = False
+        self._began = time.monotonic()
+        self._following.screen.on_wait(text)
+
     def _leaves(self) -> bool:
         """Tell whether a stop ends the following alone; else the run is asked to end, once."""
         if self._following.screen.is_detached:
@@ -249,3 +269,7 @@ class JobFollower:
             self._is_asked = True
             ask_to_end(self._following.cluster, self._following.wanted)
         return False
+
+
+def _count_taken(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> int:
+    return max(1, count_failed(job)) if pod and is_taken(pod) else 0

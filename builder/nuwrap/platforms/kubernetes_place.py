@@ -14,19 +14,24 @@ from nuwrap.plan.kubernetes.labels import label_value
 from nuwrap.plan.kubernetes.profiles import check_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem, Serving
 from nuwrap.platforms import Job
+from nuwrap.platforms.kubernetes_claims import mount_claims
 from nuwrap.platforms.kubernetes_cluster import CREDENTIALS_KIND, STORE_KIND, check_shared, find_secrets, load_profile
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.platforms.passing import CREDENTIALS, passed_on
 from nuwrap.spec.build import GROUP, USER
+from nuwrap.spec.claims import is_in_claim
 from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.schema import did_you_mean
 
 IN_POD: Final = "NUWRAP_RESULT_LINES"
+OUTPUT_PATH: Final = "NUWRAP_OUTPUT_PATH"  # of the host, before the launch document's: there it is an address for all
 
 
 def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Callable[[str], None]) -> Wanted:
     """Return what the run wants of the cluster. Raises PlatformError, NotFound for a secret that nobody has."""
     settings, fields = job.cluster.settings, job.cluster.fields
+    claims = mount_claims(job.launch, cluster)
+    job = replace(job, launch=claims.launch)
     launch = _launch_inside(job.launch)
     secrets, sent = _secrets(job, cluster, say)
     source, store = _credentials(job, cluster, environ, say)
@@ -35,10 +40,12 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
     patch = load_profile(cluster, str(settings["kubernetes.profiles"]), profile) if profile else {}
     check_profile(str(profile), patch)
     pod = replace(
-        _pod(job, launch, patch),
+        _pod(job, launch, patch, {OUTPUT_PATH: claims.output} if claims.output else {}),
         secrets=secrets,
         source_credentials=source.secret,
         store_credentials=store.secret,
+        claims_read=claims.read,
+        claim_written=claims.written,
         fetches=job.cluster.images.is_foreign or bool(source.secret),
     )
     objects = RunObjects(
@@ -55,6 +62,7 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         labels=fields.get("object_labels", {}),
         annotations=fields.get("object_annotations", {}),
         deadline_s=int(settings["kubernetes.deadline_s"]) or None,
+        retry_evictions=fields.get("retry_evictions") or 0,
         grace_s=launch.grace_s,
         serving=_serving(launch, fields) if launch.mode == "serve" else None,
     )
@@ -71,7 +79,7 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         credentials=source.names,
         store_credentials=store.names,
         sent=sent,
-        paths=job.cluster.paths,
+        paths={**job.cluster.paths, **claims.paths},
         grace_s=launch.grace_s,
         pending_timeout_s=float(settings["kubernetes.pending_timeout_s"]),
         keep_finished_s=int(settings["kubernetes.keep_finished_s"]),
@@ -86,7 +94,7 @@ def _launch_inside(launch: Launch) -> Launch:
     return replace(launch, output_path="", keep_outputs=False)
 
 
-def _pod(job: Job, launch: Launch, patch: Mapping[str, Any]) -> Pod:
+def _pod(job: Job, launch: Launch, patch: Mapping[str, Any], places: Mapping[str, str]) -> Pod:
     fields, settings, images = job.cluster.fields, job.cluster.settings, job.cluster.images
     return Pod(
         image=images.image,
@@ -102,7 +110,7 @@ def _pod(job: Job, launch: Launch, patch: Mapping[str, Any]) -> Pod:
         tolerations=fields.get("tolerations", ()),
         affinity=fields.get("affinity") or {},
         priority_class=fields.get("priority_class") or "",
-        envs={**job.environ, **({IN_POD: "1"} if launch.mode == "job" else {})},
+        envs={**job.environ, **({IN_POD: "1"} if launch.mode == "job" else {}), **places},
         pull_secrets=tuple(settings["kubernetes.pull_secrets"]),
         service_account=str(settings["kubernetes.service_account"]),
         cache_claim=str(settings["kubernetes.cache_claim"]),
@@ -165,7 +173,8 @@ def _credentials(
     launch = job.launch
     paths = [str(one["path"]) for one in launch.entities.values()]
     has_source = "://" in launch.code_src
-    has_store = "://" in launch.output_path or any("://" in path for path in paths)
+    paths.append("" if is_in_claim(launch.output_path) else launch.output_path)
+    has_store = any("://" in path for path in paths)
     known = [name for name in sorted(passed_on(environ)) if CREDENTIALS.fullmatch(name)]
     of_stores = tuple(name for name in known if name.startswith(("AWS_", "S3_")))
     wanted = [

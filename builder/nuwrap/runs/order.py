@@ -18,6 +18,7 @@ from nuwrap.platforms import REMOTE, Container, ForCluster, Job, PodImages, get_
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved, resolve
+from nuwrap.spec.claims import is_in_claim, refuse_claims
 from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.function import PYTHON_VERSIONS, Function, make_function
 from nuwrap.spec.run_values import RunValues, TaskValues
@@ -210,6 +211,8 @@ def _prepare(
         spec, function.folder or base, values, resolved, run=run, base=base, order=order, is_remote=is_remote
     )
     job = replace(job, launch=_reaching(job.launch, config, is_remote=is_remote))
+    if name != "kubernetes":
+        refuse_claims(job.launch, name)
     if name != "local":
         job = replace(job, container=_container(spec, values, config))
     if name == "docker":
@@ -279,7 +282,8 @@ def _storing(launch: Launch, store: str) -> Launch:
     """Return a job's launch with its place in the store, where it has no address of its own."""
     if launch.mode != "job" or not store or "://" in launch.output_path:
         return launch
-    return replace(launch, output_path=f"{store.rstrip('/')}/runs/{launch.run}")
+    below = f"{launch.project}/{launch.run}" if is_in_claim(store) else f"runs/{launch.run}"
+    return replace(launch, output_path=f"{store.rstrip('/')}/{below}")
 
 
 def _known_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:

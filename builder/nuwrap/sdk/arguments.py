@@ -64,6 +64,7 @@ class RunFields(TypedDict, total=False):
     run_as_user: int
     run_as_group: int
     fs_group: int
+    retry_evictions: int
     priority_class: str
     object_labels: Mapping[str, str]
     object_annotations: Mapping[str, str]

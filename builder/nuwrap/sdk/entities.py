@@ -15,6 +15,7 @@ from typing import Any
 from nuwrap.errors import NotFound, UsageError
 from nuwrap.sdk import context
 from nuwrap.sdk.fields import Fields
+from nuwrap.spec.claims import is_in_claim
 from nuwrap.store import EntityRecord, LineageRecord
 from nuwrap_runtime import entities as runtime
 from nuwrap_runtime.errors import InputsError
@@ -31,6 +32,11 @@ class _Stored(runtime.Entity):
         """Return the absolute path of the file on this machine; one in a store is fetched, once in this process."""
         if "://" not in self.path:
             return super().as_file()
+        if is_in_claim(self.path):
+            raise InputsError(
+                f"{self.key} is at {self.path!r}, in a claim of a cluster, which this machine cannot read; give it to "
+                "a run there as an input. With artifacts_store s3://BUCKET/FOLDER, as_file() and download() bring it"
+            )
         if self.path not in _fetched or not os.path.exists(_fetched[self.path]):
             _fetched[self.path] = _fetch(self.path)
         return _fetched[self.path]

@@ -16,6 +16,7 @@ from nuwrap.spec.shapes import LABEL_KEY, LABEL_VALUE, Env
 from nuwrap_runtime.launch import FIELDS, IDENTIFIER, NAME, SECRET_NAME, SERVE_FIELDS, STORE_KEY
 from nuwrap_runtime.schema import is_text, value_faults
 
+MOST_RETRIES = 100
 ADDRESSES = ("s3", "http", "https")
 INPUT_FORM = (
     "store://project/dataitem|artifact|model/kind/name:id, a path, an address (s3://, http://, https://), or an entity"
@@ -142,4 +143,5 @@ SecretNames = Annotated[
 Envs = Annotated[Many[Env], BeforeValidator(_refuse_mapping)]
 Instruction = Annotated[str, AfterValidator(_check_instruction)]
 ImageName = Annotated[str, AfterValidator(_check_image)]
+Retries = Annotated[int, Field(ge=0, le=MOST_RETRIES)]
 Uid = Annotated[int, Field(ge=1, le=2**31 - 1)]

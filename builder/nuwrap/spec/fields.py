@@ -44,6 +44,7 @@ _NOT_HONOURED: Mapping[str, Mapping[str, How]] = {
     "replicas": _CLUSTER,
     "resources": {"local": "recorded"},
     "resources.disk": {"docker": "recorded"},  # its volumes have no limit
+    "retry_evictions": _CLUSTER,
     "run_as_group": {"local": "recorded"},
     "run_as_user": {"local": "recorded"},
     "service_name": _CLUSTER,

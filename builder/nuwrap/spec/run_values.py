@@ -10,6 +10,7 @@ from nuwrap.spec.affinity import Affinity
 from nuwrap.spec.checks import (
     INPUT_FORM,
     LAUNCH,
+    MOST_RETRIES,
     Argument,
     Envs,
     ImageName,
@@ -18,6 +19,7 @@ from nuwrap.spec.checks import (
     Json,
     LabelMap,
     Path,
+    Retries,
     SecretNames,
     TextMap,
     Triggers,
@@ -119,6 +121,11 @@ class TaskValues(Value):
     run_as_user: Uid | None = _value("user id of the process", "a whole number, 1 or more", *_BOTH)
     run_as_group: Uid | None = _value("group id of the process", "a whole number, 1 or more", *_BOTH)
     fs_group: Uid | None = _value("group id of volumes", "a whole number, 1 or more", *_BOTH)
+    retry_evictions: Retries | None = _value(
+        "further pods, one after the other, of a job whose pod the cluster took: evicted, preempted, its node lost",
+        f"a whole number, 0 to {MOST_RETRIES}; 0 by default",
+        "job",
+    )
     priority_class: str | None = _value("the pods' priority class", "a name", pattern=NAME)
     object_labels: LabelMap = _value(
         "more labels on the cluster's objects",

@@ -47,7 +47,8 @@ CLAIM_CHARACTERS = 23  # the claim is named v-<run's id>-<name>, 62 characters a
 RESERVED_VOLUMES = ("shared-dir", "init-config-map")
 # Nothing may be mounted at, above or below the first; at or above the second. DigitalHub's places and our own.
 _CLOSED = (
-    "/etc/passwd", "/init-config-map", "/opt/function", "/opt/nuclio", "/opt/nuwrap", "/proc", "/run/secrets", "/sys",
+    "/etc/passwd", "/init-config-map", "/opt/function", "/opt/nuclio", "/opt/nuwrap", "/proc", "/run/nuwrap-claims",
+    "/run/secrets", "/sys",
 )  # fmt: skip
 _KEPT = ("/bin", "/dev", "/etc", "/lib", "/shared", "/usr", "/work")
 

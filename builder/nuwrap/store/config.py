@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from nuwrap.errors import StoreError, UsageError
+from nuwrap.errors import SpecError, StoreError, UsageError
 from nuwrap.spec.build import ENGINES, GROUP, USER, BuildSettings, RegistryAccess
+from nuwrap.spec.claims import FORM, is_in_claim, parse_claim
 from nuwrap.store.home import make_folder
 from nuwrap.store.network import faults as network_faults
 from nuwrap.store.private import open_folder, read_file, say_why, write_whole
@@ -56,7 +57,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "build.kaniko_flags": Setting("list", (), "further flags for kaniko, as --compressed-caching=false"),
     "images.registry": Setting("text", "", "host and folder that have nuwrap's own images"),
     "artifacts_store": Setting(
-        "text", "", "where a cluster's runs keep outputs, and get code and inputs that are large: s3://bucket/folder"
+        "text",
+        "",
+        "where a cluster's runs keep outputs, and get code and inputs that are large: s3://bucket/folder; "
+        "outputs alone: pvc://claim/folder",
     ),
     "kubernetes.context": Setting("text", "", "context of the kubeconfig; its current one by default"),
     "kubernetes.namespace": Setting(
@@ -228,8 +232,8 @@ def _faults(name: str, value: Any) -> list[str]:
     setting = SETTINGS[name]
     if not _fits(setting, value):
         return [f"{name}: {show(value)} is not allowed; allowed: {_FORMS[setting.form]}"]
-    if name == "artifacts_store" and value and not re.fullmatch(r"s3://[^/\s?#]+(/[^\s?#]*)?", value):
-        return [f"{name}: {show(value)} is not allowed; allowed: s3://BUCKET or s3://BUCKET/FOLDER"]
+    if name == "artifacts_store" and value and not _is_store(value):
+        return [f"{name}: {show(value)} is not allowed; allowed: s3://BUCKET, s3://BUCKET/FOLDER, {FORM}"]
     if setting.choices and value not in setting.choices:
         near = did_you_mean(value, list(setting.choices))
         return [f"{name}: {show(value)} is not allowed; allowed: {', '.join(setting.choices)}{near}"]
@@ -246,6 +250,16 @@ def _fits(setting: Setting, value: Any) -> bool:
     if setting.form == "flag":
         return isinstance(value, bool)
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_store(address: str) -> bool:
+    if not is_in_claim(address):
+        return re.fullmatch(r"s3://[^/\s?#]+(/[^\s?#]*)?", address) is not None
+    try:
+        parse_claim(address)
+    except SpecError:
+        return False
+    return True
 
 
 def _is_line(value: Any) -> bool:

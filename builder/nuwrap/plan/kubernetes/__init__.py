@@ -17,7 +17,7 @@ from nuwrap.plan.kubernetes.labels import (
     workload_name,
 )
 from nuwrap.plan.kubernetes.pods import has_devices, plan_pod
-from nuwrap.plan.kubernetes.request import RunObjects, Serving
+from nuwrap.plan.kubernetes.request import OWN_CODES, RunObjects, Serving
 from nuwrap.plan.kubernetes.volumes import claim_specs, secret_key
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
@@ -42,6 +42,7 @@ def plan_run(objects: RunObjects) -> list[Manifest]:
                 "job",
                 name,
                 retries=objects.retry_evictions,
+                own_codes=OWN_CODES,
                 deadline_s=objects.deadline_s,
                 ttl_s=None,
                 template=template,

@@ -10,7 +10,16 @@ from typing import Any, Final
 from nuwrap.plan.kubernetes.labels import workload_name
 from nuwrap.plan.kubernetes.profiles import MAIN, apply_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, Serving
-from nuwrap.plan.kubernetes.volumes import RUN, TREE, WORK, own_mounts, plan_mounts, plan_volumes, secrets_folder
+from nuwrap.plan.kubernetes.volumes import (
+    RUN,
+    TREE,
+    WORK,
+    claim_mounts,
+    own_mounts,
+    plan_mounts,
+    plan_volumes,
+    secrets_folder,
+)
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
 
@@ -145,9 +154,8 @@ def _init_containers(objects: RunObjects, credentials: Sequence[Mapping[str, Any
         made.append(_init(pod, "runtime", ["/bin/sh", "-c"], [BRING], mounts=mounts))
     if pod.fetches:
         args = ["fetch", "--launch", f"{RUN}/launch.json"]
-        made.append(
-            _init(pod, "fetch", [HOST], args, mounts=own_mounts(), env=_env(objects), env_from=list(credentials))
-        )
+        mounts = [*own_mounts(), *claim_mounts(pod)]
+        made.append(_init(pod, "fetch", [HOST], args, mounts=mounts, env=_env(objects), env_from=list(credentials)))
     return made
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from nuwrap.spec.build import GROUP, USER
+
+# Exit codes by which the host says that the run has failed by itself: what the cluster ends has 137 or 143.
+OWN_CODES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 124)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Pod:
     the variables of the Secret `source_credentials`, and brings `/opt/nuwrap` to an image that `is_foreign`.
 
     The variables of the Secret `store_credentials` are for inputs and outputs: the function's container has them too.
+    `claims_read` are claims that it has to read from, `claim_written` the one that gets its outputs, "" for none.
     `resources`, `volumes`, `node_selector`, `tolerations` and `affinity` have the shapes of `spec.shapes`, as plain
     values by their own names. `profile` is an administrator's: `pod`, `labels`, `annotations`, `resources`.
     """
@@ -47,6 +51,8 @@ class Pod:
     service_account: str = ""
     cache_claim: str = ""
     secrets: Sequence[SecretItem] = ()
+    claims_read: Sequence[str] = ()
+    claim_written: str = ""
     source_credentials: str = ""
     store_credentials: str = ""
     profile: Mapping[str, Any] = field(default_factory=dict)

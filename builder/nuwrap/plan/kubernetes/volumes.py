@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from nuwrap.plan.kubernetes.request import RunObjects, SecretItem
+from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem
 
 WORK, CACHE, TEMPORARY, TREE, RUN = "/work", "/cache", "/tmp", "/opt/nuwrap", "/run/nuwrap"  # noqa: S108 - a pod's
+CLAIMS: Final = "/run/nuwrap-claims"
 SECRETS: Final = "/run/secrets"
 SECRETS_ASIDE: Final = "/etc/nuwrap/secrets"
 DEFAULT_SIZE: Final = "2Gi"  # DigitalHub's (core, K8sBuilderHelper.java)
@@ -36,7 +37,8 @@ def plan_volumes(objects: RunObjects, launch_secret: str) -> list[dict[str, Any]
         found.append({"name": "nuwrap-tree", "emptyDir": {}})
     if pod.secrets:
         found.append({"name": "nuwrap-secrets", "projected": {"defaultMode": 0o440, "sources": _sources(pod.secrets)}})
-    return [*found, *(_volume(objects, one) for one in pod.volumes)]
+    claims = [{"name": _claim_volume(pod, one), "persistentVolumeClaim": {"claimName": one}} for one in _claims(pod)]
+    return [*found, *claims, *(_volume(objects, one) for one in pod.volumes)]
 
 
 def plan_mounts(objects: RunObjects) -> list[dict[str, Any]]:
@@ -47,7 +49,10 @@ def plan_mounts(objects: RunObjects) -> list[dict[str, Any]]:
         found.append({"name": "nuwrap-tree", "mountPath": TREE, "readOnly": True})
     if pod.secrets:
         found.append({"name": "nuwrap-secrets", "mountPath": secrets_folder(pod.profile), "readOnly": True})
-    return [*found, *map(_mount, pod.volumes)]
+    if pod.claim_written:
+        name = _claim_volume(pod, pod.claim_written)
+        found.append({"name": name, "mountPath": write_place(pod.claim_written)})
+    return [*found, *claim_mounts(pod), *map(_mount, pod.volumes)]
 
 
 def secrets_folder(profile: Mapping[str, Any]) -> str:
@@ -72,6 +77,33 @@ def own_mounts() -> list[dict[str, Any]]:
         {"name": "nuwrap-cache", "mountPath": CACHE},
         {"name": "nuwrap-tmp", "mountPath": TEMPORARY},
     ]
+
+
+def read_place(claim: str) -> str:
+    """Return where a pod has a claim that it reads from: what it writes lies elsewhere, be it in the same claim."""
+    return f"{CLAIMS}/read/{claim}"
+
+
+def write_place(claim: str) -> str:
+    """Return where a pod has the claim that gets its outputs."""
+    return f"{CLAIMS}/write/{claim}"
+
+
+def claim_mounts(pod: Pod) -> list[dict[str, Any]]:
+    """Return where the pod's containers have the claims that they read from."""
+    return [
+        {"name": _claim_volume(pod, claim), "mountPath": read_place(claim), "readOnly": True}
+        for claim in pod.claims_read
+    ]
+
+
+def _claims(pod: Pod) -> list[str]:
+    return sorted({*pod.claims_read, *filter(None, [pod.claim_written])})
+
+
+def _claim_volume(pod: Pod, claim: str) -> str:
+    """Return the name of the claim's volume: by number, as a claim's own name may be too long for one."""
+    return f"nuwrap-claim-{_claims(pod).index(claim)}"
 
 
 def claim_specs(objects: RunObjects) -> Iterator[tuple[str, dict[str, Any]]]:

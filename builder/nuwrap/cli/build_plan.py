@@ -25,6 +25,7 @@ from nuwrap.store import BUILT_IMAGE
 from nuwrap.store.config import read_config
 from nuwrap.store.home import home_folder
 from nuwrap.store.network import with_network
+from nuwrap.store.secrets import Secrets
 from nuwrap.text import escape
 
 
@@ -63,7 +64,8 @@ def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
     home = home_folder(os.environ)
     config = read_config(home)
     platform = choose_builder(values, home)
-    settings = settle_place(function, values, config, platform, run="plan", attempt=1, say=say)
+    local = Secrets(home).names(function.project)
+    settings = settle_place(function, values, config, platform, run="plan", attempt=1, local_secrets=local, say=say)
     environ = with_network(os.environ, config.values)
     with tempfile.TemporaryDirectory(prefix="nuwrap-plan-") as work:
         asked = Asked(function, values, settings, start, "plan", environ, say, (STDERR,))

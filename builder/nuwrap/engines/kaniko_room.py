@@ -95,7 +95,7 @@ def list_files(order: Order, room: Room, credentials: Mapping[str, Credentials])
     yield RoomFile(room.dockerfile, without_labels(_read(order.dockerfile, "the Dockerfile"), order.plan.labels))
     yield RoomFile(room.context, copied_from=order.context)
     yield RoomFile(f"{room.docker}/config.json", docker_config(credentials), is_private=True)
-    for name in order.plan.secrets:
+    for name in [one for one in order.plan.secrets if one not in order.settings.cluster.get("secrets", {})]:
         if name not in order.secrets:
             raise BuildError(f"secret {name!r} is mounted by the plan, but has no value")
         yield RoomFile(room.secret(name), order.secrets[name].encode("utf-8", "surrogateescape"), is_private=True)

@@ -58,6 +58,7 @@ def _order(folder: str, document: BuildDocument) -> Order:
         secrets=_secrets(document.plan.secrets, document),
         tar_path=document.tar_path,
         oci_path=document.oci_path,
+        network=document.network,
         timeout_s=document.timeout_s,
         environ=dict(os.environ),
         log=(STDOUT,),

@@ -31,7 +31,7 @@ from nuwrap.spec.function import Function
 from nuwrap.spec.run_values import RunValues
 from nuwrap.store import FunctionRecord, RunRecord, Store
 from nuwrap.store.config import Config, read_config
-from nuwrap.store.network import proxy_variables, with_network
+from nuwrap.store.network import network_of_steps, proxy_variables, with_network
 
 HERE = ("local", "docker")  # both build on this machine
 CLUSTER = "kubernetes"
@@ -100,6 +100,7 @@ def place_build(
                 environ=with_network(os.environ, config.values),
                 say=say,
                 err=(STDERR,) if order.is_attended else (),
+                network=network_of_steps(os.environ, config.values, values.secrets, say),
             )
             preparing.place(asked, folder)
             record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, platform, {}, folder)

@@ -15,7 +15,9 @@ from cluster_plans import BUILD, build_job, pod
 from lab import wait_until
 from orders import make_order
 
+from nuwrap.builds.document import BuildDocument, write_document
 from nuwrap.builds.in_cluster import Wanted, settle_in_cluster
+from nuwrap.builds.lost import remove_lost
 from nuwrap.engines.kaniko_answers import keep_answers, kept_answers
 from nuwrap.engines.kaniko_argv import build_environment
 from nuwrap.engines.kaniko_room import Room, RoomFile, pack
@@ -196,3 +198,26 @@ def test_a_context_that_breaks_off_is_none(waiting: Callable[[int], subprocess.P
     half = packed.getvalue()[:2000]
     assert subprocess.run(unpacking(str(tmp_path / "room")), input=half, check=False).returncode
     assert waiting(3).wait(30) == 1
+
+
+def lost(folder: Path, **settings: Any) -> str:
+    """Say what becomes of what a build with these settings has left; its cluster cannot be reached."""
+    plan = replace(make_order(folder, ["FROM scratch"], destinations=["r.example/x:1"], environ={}).plan, steps=())
+    document = BuildDocument("p", "f", BUILD.run, "kaniko", "", plan, BuildSettings(**settings))
+    write_document(str(folder), document)
+    return remove_lost(str(folder), {"KUBECONFIG": str(folder / "none")})
+
+
+def test_a_job_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    told = lost(tmp_path, cluster=BUILD.to_document())
+    assert f"Job '{BUILD.name}' of namespace '{BUILD.namespace}' could not be removed" in told
+    assert "there is no kubeconfig" in told
+
+
+def test_no_cluster_is_asked_about_a_build_of_this_machine_or_one_that_has_told_its_end(tmp_path: Path) -> None:
+    assert remove_lost(str(tmp_path), {}) == ""
+    (tmp_path / "here").mkdir()
+    assert lost(tmp_path / "here") == ""
+    (tmp_path / "ended").mkdir()
+    (tmp_path / "ended" / "result.json").write_text("{}")
+    assert lost(tmp_path / "ended", cluster=BUILD.to_document()) == ""

@@ -28,7 +28,7 @@ def remove_lost(folder: str, environ: Mapping[str, str]) -> str:
     place = BuildPlace.from_document(cluster)
     where = f"Job {place.name!r} of namespace {place.namespace!r}"
     try:
-        remove_left(place, environ)
+        was_there = remove_left(place, environ)
     except PlatformError as exc:
         return f"{where} could not be removed, and may go on to its deadline: {exc}"
-    return f"{where} was removed"
+    return f"{where} was removed" if was_there else ""

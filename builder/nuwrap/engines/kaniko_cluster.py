@@ -203,12 +203,16 @@ def ask_cluster(place: BuildPlace, environ: Mapping[str, str]) -> str:
     return cluster.version()
 
 
-def remove_left(place: BuildPlace, environ: Mapping[str, str]) -> None:
-    """Remove what a build whose processes were killed has left there. Raises PlatformError where that cannot be."""
+def remove_left(place: BuildPlace, environ: Mapping[str, str]) -> bool:
+    """Remove what a build whose processes were killed has left there, and tell whether its Job was still there.
+
+    Raises PlatformError where it cannot be removed.
+    """
     cluster = _connect(place, environ)
-    cluster.delete("Job", place.name)
+    was_there = cluster.delete("Job", place.name)
     for pod in cluster.list("Pod", labels={RUN_LABEL: place.run, ACTION_LABEL: ASKING}):
         cluster.delete("Pod", str(pod["metadata"]["name"]), grace_s=0)
+    return was_there
 
 
 def _connect(place: BuildPlace, environ: Mapping[str, str]) -> Cluster:

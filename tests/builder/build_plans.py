@@ -77,9 +77,10 @@ class Build:
     settings: BuildSettings = SETTINGS
     wheels: bool = False
     mounts_context: bool = False
+    has_network: bool = False
 
     def plan(self) -> BuildPlan:
-        how = {"wheels": self.wheels, "mounts_context": self.mounts_context}
+        how = {"wheels": self.wheels, "mounts_context": self.mounts_context, "has_network": self.has_network}
         return plan_build(function(**self.function), values(**self.values), self.settings, self.facts, **how)
 
 

@@ -197,11 +197,11 @@ def make_authority(folder: Path) -> str:
     return str(folder / "authority.pem")
 
 
-def make_certificate(folder: Path, name: str) -> tuple[str, str]:
-    """Make a certificate for 127.0.0.1 and localhost, signed by the folder's authority; returns it and its key."""
+def make_certificate(folder: Path, name: str, address: str = "127.0.0.1") -> tuple[str, str]:
+    """Make a certificate for the address and localhost, signed by the folder's authority; returns it and its key."""
     _openssl(
         folder, name, f"/CN={name}", "-CA", "authority.pem", "-CAkey", "authority.key",
-        "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext", "basicConstraints=critical,CA:FALSE", "-addext", f"subjectAltName=DNS:localhost,IP:{address}",
         "-addext", "extendedKeyUsage=serverAuth,clientAuth",
     )  # fmt: skip
     return str(folder / f"{name}.pem"), str(folder / f"{name}.key")

@@ -202,6 +202,27 @@ def test_wheels_are_installed_without_an_index_and_without_secrets() -> None:
     assert BUILDS["wheels"].plan().secrets == ()
 
 
+def test_a_network_is_mounted_where_an_index_is_asked_and_makes_no_other_image() -> None:
+    mount = "--mount=type=secret,id=NUWRAP_NETWORK,required=true"
+    mounted, plain = (Build(on_ours(), {"requirements": ["x"]}, has_network=one).plan() for one in (True, False))
+    (install,) = [one for one in read(mounted.dockerfile) if one.name == "RUN"]
+    assert install.options == (mount,)
+    assert mount not in plain.dockerfile
+    assert (mounted.content, mounted.inputs) == (plain.content, plain.inputs)
+
+
+@pytest.mark.parametrize(
+    ("fields", "given", "how"),
+    [
+        ({}, {"instructions": ["true"]}, {}),
+        ({"requirements": ["x"]}, {}, {"wheels": True, "mounts_context": True}),
+    ],
+    ids=["no requirements", "wheels"],
+)
+def test_a_network_is_mounted_nowhere_else(fields: Any, given: Any, how: Any) -> None:
+    assert "NUWRAP_NETWORK" not in Build(on_ours(), fields, given, has_network=True, **how).plan().dockerfile
+
+
 def test_wheels_that_an_engine_mounts_stay_in_no_layer() -> None:
     mounted, copied = (
         Build(on_ours(), {"requirements": ["x"]}, wheels=True, mounts_context=one).plan() for one in (True, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,12 +15,17 @@ import pytest
 from cluster_accounts import Login
 from cluster_runs import Kube
 from kaniko_lab import REASON, executor_image
-from lab import docker, registry_digest, remove_tags
+from lab import docker, registry_digest, remove_tags, wait_until
 
 from nuwrap.cluster.client import Cluster, connect
-from nuwrap.errors import NuwrapError, UsageError
+from nuwrap.errors import NotFound, NuwrapError, UsageError
+from nuwrap.plan.kubernetes.build_job import BuildPlace, plan_build_job
+from nuwrap.plan.kubernetes.request import Pod
 from nuwrap.platforms.kubernetes_found import find_runs
+from nuwrap.runs import alive
+from nuwrap.spec.images import python_image
 from nuwrap.store.secrets import Secrets
+from nuwrap_runtime import __version__
 
 LEVEL = "privileged"  # as the registry of the tests is at the node's own loopback address
 
@@ -135,6 +141,23 @@ def test_a_pod_that_somebody_removes_ends_the_build(
     assert left_in(cluster, build_namespace, build.id) == []
 
 
+def test_what_a_killed_builder_has_left_goes_with_the_next_look(
+    building: Kube, pushed_kaniko: str, cluster: Cluster, build_namespace: str
+) -> None:
+    build = building.function("add").run("build", profile="host", instructions=["echo here; sleep 300"])
+
+    def kill_all() -> None:
+        for role in ("supervisor", "host"):
+            alive.kill(building.home, build.id, role, signal.SIGKILL)
+
+    when_instructed(build, kill_all)
+    wait_until(lambda: not alive.is_held(building.home, build.id))
+    assert build.refresh().state == "ERROR"
+    assert "were killed" in build.status.message
+    assert f"of namespace '{build_namespace}' was removed" in build.status.message
+    wait_until(lambda: left_in(cluster, build_namespace, build.id) == [])
+
+
 def test_a_namespace_that_is_restricted_is_told_before_anything_is_fetched(
     building: Kube, pushed_kaniko: str, namespace: str
 ) -> None:
@@ -146,8 +169,45 @@ def test_a_namespace_that_is_restricted_is_told_before_anything_is_fetched(
 
 def test_secrets_of_this_machine_are_not_sent_unasked(building: Kube) -> None:
     Secrets(building.home).set("p", "TOKEN", "the-value")
-    with pytest.raises(UsageError, match=r"TOKEN of this machine are not sent.*kubernetes\.send_secrets"):
+    with pytest.raises(NotFound, match=r"'TOKEN'.*this machine has it: .*kubernetes\.send_secrets"):
         building.function("add").run("build", secrets=["TOKEN"])
+
+
+def test_a_secret_of_the_namespace_needs_no_value_here(
+    building: Kube, pushed_kaniko: str, cluster: Cluster, build_namespace: str
+) -> None:
+    labels = {"nuwrap.dev/kind": "secrets", "nuwrap.dev/project": "p"}
+    about = {"name": "team", "labels": labels, "namespace": build_namespace}
+    cluster.create({"apiVersion": "v1", "kind": "Secret", "metadata": about, "stringData": {"THEIRS": "the-value"}})
+    read = 'test "$(cat /run/secrets/THEIRS)" = the-value'
+    build = building.function("add").run("build", profile="host", secrets=["THEIRS"], instructions=[read])
+    build.wait(300, log_info=False)
+    is_lacking = "cannot mount secrets" in build.status.message  # an executor of another make
+    assert is_lacking or build.state == "COMPLETED", build.logs()
+    assert left_in(cluster, build_namespace, build.id) == []
+
+
+def test_the_executor_finds_a_secret_of_the_namespace_as_a_file(
+    cluster: Cluster, build_namespace: str, pushed_images: str
+) -> None:
+    about = {"name": "one", "namespace": build_namespace}
+    cluster.create({"apiVersion": "v1", "kind": "Secret", "metadata": about, "stringData": {"TOKEN": "the-value"}})
+    image = python_image(pushed_images, __version__, "3.11")
+    place = BuildPlace(
+        context="", namespace=build_namespace, project="p", function="f", run=secrets.token_hex(4),
+        pod=Pod(image=image, fetch_image=image), secrets={"TOKEN": "one"},
+    )  # fmt: skip
+    job = plan_build_job(place, "/kaniko/nuwrap", ["/kaniko/nuwrap/secrets/TOKEN"], {})
+    spec = job["spec"]["template"]["spec"]
+    del spec["initContainers"]
+    spec["containers"][0]["command"] = ["cat"]
+    cluster.create(job)
+    find = {"labels": {"nuwrap.dev/run": place.run}, "namespace": build_namespace}
+    wait_until(lambda: [one["status"]["phase"] for one in cluster.list("Pod", **find)] == ["Succeeded"])
+    (pod,) = cluster.list("Pod", **find)
+    with cluster.log(pod["metadata"]["name"], container="main", namespace=build_namespace) as pieces:
+        assert b"".join(pieces) == b"the-value"
+    cluster.delete("Job", place.name, namespace=build_namespace)
 
 
 @pytest.mark.parametrize("asked", [{"tar_path": "x.tar"}, {"oci_path": "x"}, {"engine": "docker"}])

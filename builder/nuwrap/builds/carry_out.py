@@ -35,7 +35,8 @@ def main(folder: str) -> int:
         engine = get_engine(document.engine)
         built = engine.build(order, report=progress)
         took = time.monotonic() - began
-        requirements = check_built(engine, replace(order, secrets=_secrets(document.secrets)), built, document.plan)
+        secrets = _secrets(document.secrets, document)
+        requirements = check_built(engine, replace(order, secrets=secrets), built, document.plan)
     except NuwrapError as exc:
         is_stop = isinstance(exc, BuildError) and exc.kind in STOPS
         print(f"nuwrap: {exc}", file=sys.stderr)
@@ -54,9 +55,10 @@ def _order(folder: str, document: BuildDocument) -> Order:
         destinations=(document.plan.reference, *document.destinations),
         settings=document.settings,
         push=document.push,
-        secrets=_secrets(document.plan.secrets),
+        secrets=_secrets(document.plan.secrets, document),
         tar_path=document.tar_path,
         oci_path=document.oci_path,
+        network=document.network,
         timeout_s=document.timeout_s,
         environ=dict(os.environ),
         log=(STDOUT,),
@@ -64,10 +66,13 @@ def _order(folder: str, document: BuildDocument) -> Order:
     )
 
 
-def _secrets(names: Sequence[str]) -> Mapping[str, str]:
-    """Return the values of the secrets: private files, as the supervisor has put them. Raises BuildError."""
+def _secrets(names: Sequence[str], document: BuildDocument) -> Mapping[str, str]:
+    """Return the values of the secrets: private files, as the supervisor has put them. Raises BuildError.
+
+    Those that a cluster has are known to nobody here.
+    """
     found = {}
-    for name in names:
+    for name in [one for one in names if one not in document.settings.cluster.get("secrets", {})]:
         path = os.path.join(os.environ.get("NUWRAP_SECRETS", ""), name)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as stream:

@@ -38,6 +38,7 @@ class BuildDocument:
     oci_path: str = ""
     has_cache: bool = True
     timeout_s: float | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
     code_src: str = ""
     revision: str = ""
     python: str = ""

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from nuwrap.builds.facts import facts_cache
 from nuwrap.builds.pod_images import no_images, pin_image
+from nuwrap.cluster.client import Cluster
 from nuwrap.engines.kaniko_argv import DEFAULT_IMAGE
 from nuwrap.errors import UsageError
 from nuwrap.plan.kubernetes.build_job import BuildPlace
 from nuwrap.plan.kubernetes.labels import label_value
 from nuwrap.plan.kubernetes.profiles import check_profile
 from nuwrap.plan.kubernetes.request import Pod
-from nuwrap.platforms.kubernetes_cluster import builds_settings, connect_for, load_profile
+from nuwrap.platforms.kubernetes_cluster import builds_settings, connect_for, find_secrets, load_profile, no_secret
 from nuwrap.spec.build import BuildSettings
 from nuwrap.spec.function import PYTHON_VERSIONS, Function
 from nuwrap.spec.images import python_image
@@ -28,7 +29,10 @@ _UNUSED: Final = ("volumes", "run_as_user", "run_as_group", "fs_group")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A build as it was asked for: `settings` are the user's, by name, `proxies` variables of the executor's own."""
+    """A build as it was asked for: `settings` are the user's, by name, `proxies` variables of the executor's own.
+
+    `local_secrets` are the names of secrets that this machine has.
+    """
 
     function: Function
     values: RunValues
@@ -38,22 +42,25 @@ class Wanted:
     environ: Mapping[str, str]
     proxies: Mapping[str, str]
     say: Callable[[str], None]
+    local_secrets: frozenset[str] = frozenset()
 
 
 def settle_in_cluster(build: BuildSettings, wanted: Wanted) -> BuildSettings:
     """Return the settings by which kaniko builds as a Job of the user's cluster.
 
-    Raises UsageError for what a build there cannot have, PlatformError for a cluster that cannot be asked, a profile
-    that there is not, and where no registry has nuwrap's own images.
+    Raises UsageError for what a build there cannot have, NotFound for a secret that neither the namespace has nor this
+    machine sends, PlatformError for a cluster that cannot be asked, a profile that there is not, and where no registry
+    has nuwrap's own images.
     """
     values, settings = wanted.values, wanted.settings
-    _check(values, settings)
+    _check(values)
     _check_access(build, settings)
     fields = values.model_dump(mode="json", exclude_none=True)
     unused = [name for name in _UNUSED if fields.get(name)]
     if unused:
         wanted.say(f"recorded, but not used: {', '.join(unused)}; a build has its own places and is root")
     cluster = connect_for(builds_settings(settings), wanted.function.project, wanted.environ)
+    secrets = _secrets(wanted, cluster)
     profile = fields.get("profile")
     patch = load_profile(cluster, str(settings["kubernetes.profiles"]), profile) if profile else {}
     check_profile(str(profile), patch)
@@ -68,6 +75,7 @@ def settle_in_cluster(build: BuildSettings, wanted: Wanted) -> BuildSettings:
         pod=_pod(build, wanted, fields, patch),
         push_secret=str(settings["kubernetes.push_secret"]),
         sends=bool(settings["kubernetes.send_secrets"]),
+        secrets=secrets,
         cache=facts_cache(wanted.environ),
         pending_timeout_s=float(settings["kubernetes.pending_timeout_s"]),
         deadline_s=values.timeout_s or float(settings["kubernetes.deadline_s"]),
@@ -78,7 +86,7 @@ def settle_in_cluster(build: BuildSettings, wanted: Wanted) -> BuildSettings:
     return replace(build, engine="kaniko", cluster=place.to_document())
 
 
-def _check(values: RunValues, settings: Mapping[str, Any]) -> None:
+def _check(values: RunValues) -> None:
     if values.engine and values.engine not in ENGINES:
         raise UsageError(
             f"engine {values.engine!r} builds on this machine alone, a cluster builds with kaniko; leave the engine "
@@ -90,11 +98,26 @@ def _check(values: RunValues, settings: Mapping[str, Any]) -> None:
             f"{files[0]}: a build in a cluster leaves no file on this machine; leave it out, or build with platform "
             "local"
         )
-    if values.secrets and not settings["kubernetes.send_secrets"]:
-        raise UsageError(
-            f"secrets: {', '.join(values.secrets)} of this machine are not sent to the cluster; `nuwrap config set "
-            "kubernetes.send_secrets true` sends them"
+
+
+def _secrets(wanted: Wanted, cluster: Cluster) -> dict[str, str]:
+    """Return which Secret of the namespace has each secret; the others come from this machine. Raises NotFound."""
+    names, project = wanted.values.secrets, wanted.function.project
+    there = find_secrets(cluster, project) if names else {}
+    may_send = bool(wanted.settings["kubernetes.send_secrets"])
+    sent = [name for name in names if name not in there and may_send and name in wanted.local_secrets]
+    missing = next((name for name in names if name not in there and name not in sent), "")
+    if missing:
+        raise no_secret(missing, there, project, cluster, is_here=missing in wanted.local_secrets)
+    if sent:
+        wanted.say(f"sent from this machine: {', '.join(sent)}")
+    found = {name: there[name] for name in names if name in there}
+    if found:
+        wanted.say(
+            f"of namespace {cluster.namespace!r}: {', '.join(found)}; their values are not known here, so neither log "
+            "nor image is searched for them"
         )
+    return found
 
 
 def _check_access(build: BuildSettings, settings: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nuwrap.builds import facts as known
 from nuwrap.builds.choosing import Chosen, choose_engine
@@ -35,7 +36,7 @@ from nuwrap.spec.task import JobTask
 class Asked:
     """A build as it was asked for. `start` is the folder of a relative `code_src`, `err` where a person reads.
 
-    `say` gets what a person should hear, one sentence each.
+    `say` gets what a person should hear, one sentence each. `network` is the block that the steps get.
     """
 
     function: Function
@@ -46,6 +47,7 @@ class Asked:
     environ: Mapping[str, str]
     say: Callable[[str], None]
     err: Sequence[int] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ def prepare(asked: Asked, work: str) -> Prepared:
     facts = BuildFacts(base=base, source=source, runtime=known.find_runtime(base, look))
     wheels = wants_wheels(asked.function, settings, asked.environ)
     mounts = chosen.name == "docker"  # wheels that are mounted leave no layer; kaniko copies them
-    plan = plan_build(asked.function, asked.values, settings, facts, wheels=wheels, mounts_context=mounts)
+    has_network = bool(asked.network)
+    plan = plan_build(
+        asked.function, asked.values, settings, facts, wheels=wheels, mounts_context=mounts, has_network=has_network
+    )
     seconds = {"source": fetched - began, "plan": time.monotonic() - fetched}
     return Prepared(chosen, settings, facts, plan, push, seconds, has_wheels=wheels)
 
@@ -153,6 +158,7 @@ def _document(asked: Asked, prepared: Prepared) -> BuildDocument:
         oci_path=_absolute(asked.values.oci_path),
         has_cache=not asked.values.rebuild,
         timeout_s=asked.values.timeout_s,
+        network=asked.network,
         code_src=source.address,
         revision=source.revision,
         python=PYTHON_VERSIONS[function.python_version],

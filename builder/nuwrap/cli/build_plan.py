@@ -24,16 +24,18 @@ from nuwrap.spec.run_values import make_run_values
 from nuwrap.store import BUILT_IMAGE
 from nuwrap.store.config import read_config
 from nuwrap.store.home import home_folder
-from nuwrap.store.network import with_network
+from nuwrap.store.network import network_of_steps, with_network
+from nuwrap.store.secrets import Secrets
 from nuwrap.text import escape
 
 
 @dataclass(frozen=True)
 class Look:
-    """A planned build, and the image that has the same content, if there is one."""
+    """A planned build, the image that has the same content, if there is one, and which keys of `network` steps get."""
 
     prepared: Prepared
     built: Built | None
+    network: Sequence[str] = ()
 
 
 def show_build_plan(options: Options, instructions: Sequence[str]) -> int:
@@ -63,12 +65,14 @@ def look_at_build(file: FunctionFile, fields: dict[str, Any]) -> Iterator[Look]:
     home = home_folder(os.environ)
     config = read_config(home)
     platform = choose_builder(values, home)
-    settings = settle_place(function, values, config, platform, run="plan", attempt=1, say=say)
+    local = Secrets(home).names(function.project)
+    settings = settle_place(function, values, config, platform, run="plan", attempt=1, local_secrets=local, say=say)
     environ = with_network(os.environ, config.values)
     with tempfile.TemporaryDirectory(prefix="nuwrap-plan-") as work:
-        asked = Asked(function, values, settings, start, "plan", environ, say, (STDERR,))
+        network = network_of_steps(os.environ, config.values, values.secrets, say)
+        asked = Asked(function, values, settings, start, "plan", environ, say, (STDERR,), network)
         prepared = prepare(asked, work)
-        yield Look(prepared, find_built(prepared, asked.environ))
+        yield Look(prepared, find_built(prepared, asked.environ), tuple(sorted(network)))
 
 
 def built_image(function: Function) -> str:
@@ -94,6 +98,7 @@ def _document(look: Look) -> dict[str, Any]:
         "labels": dict(plan.labels),
         "inputs": dict(plan.inputs),
         "secrets": list(plan.secrets),
+        "network": list(look.network),
         "notes": list(plan.notes),
     }
 
@@ -109,5 +114,7 @@ def _rows(look: Look) -> Iterator[tuple[str, str]]:
         yield "reused", f"{look.built.pinned} has the same content: nothing would be built"
     else:
         yield "steps", f"{len(plan.steps)}, what the engine's cache has of them is used again"
+    if look.network:
+        yield "network", f"{', '.join(look.network)}: the steps get it, the image keeps nothing of it"
     yield "push", f"to {plan.reference.partition('/')[0]}" if prepared.push else "no, it stays with the engine"
     yield from (("note", text) for text in plan.notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from nuwrap.errors import UsageError
 from nuwrap.spec.build import BuildPlan, BuildSettings, Built, Event
@@ -28,8 +28,8 @@ class Order:
 
     `destinations` are whole references, the first is the image's name; `push` sends them to their registries.
     `secrets` are values to the plan's names. `tar_path` and `oci_path` write the image to a file or folder as well.
-    `timeout_s` ends the build. `environ` is the caller's environment; what the engine prints goes, masked, to the
-    descriptors `log`.
+    `network` is the block that the steps get, without log-ins, {} for none. `timeout_s` ends the build. `environ` is
+    the caller's environment; what the engine prints goes, masked, to the descriptors `log`.
     """
 
     plan: BuildPlan
@@ -41,6 +41,7 @@ class Order:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     tar_path: str = ""
     oci_path: str = ""
+    network: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     log: Sequence[int] = ()

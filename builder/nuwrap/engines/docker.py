@@ -17,6 +17,7 @@ from typing import Final
 from nuwrap.command import take_stops
 from nuwrap.docker import ask, server_version, why_unusable
 from nuwrap.engines import Availability, Order
+from nuwrap.engines.build_network import network_file, proxy_variables
 from nuwrap.engines.buildkit_log import BuildLog
 from nuwrap.engines.docker_archive import write_layout
 from nuwrap.engines.docker_client import Client, base_environ
@@ -76,7 +77,8 @@ def scan(order: Order, built: Built) -> list[str]:
 def _build(client: Client, order: Order, folder: str, driver: str, report: Callable[[Event], None]) -> str:
     log = BuildLog(order.plan.steps, report)
     id_file = os.path.join(folder, "id")
-    secrets = write_secrets(folder, order.plan.secrets, order.secrets)
+    block = network_file(order)
+    secrets = write_secrets(folder, [*order.plan.secrets, *block], {**order.secrets, **block})
     args = _arguments(order, id_file, secrets, driver)
     code = client.run(args, log.feed, where=lambda: (log.last_lines, log.place))
     log.end()
@@ -92,6 +94,7 @@ def _arguments(order: Order, id_file: str, secrets: Mapping[str, str], driver: s
     args += [part for one in order.destinations for part in ("--tag", one)]
     args += [part for name in order.plan.build_args for part in ("--build-arg", name)]
     args += [part for name, path in secrets.items() for part in ("--secret", f"id={name},src={path}")]
+    args += [part for name, value in proxy_variables(order).items() for part in ("--build-arg", f"{name}={value}")]
     if not order.has_cache:
         args.append("--no-cache")
     if _exports(driver):

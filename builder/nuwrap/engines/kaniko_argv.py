@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from nuwrap.engines import Order
+from nuwrap.engines.build_network import network_file, proxy_variables
 from nuwrap.engines.kaniko_flags import FLAGS, SETTING, check_flags, warn_of
-from nuwrap.engines.kaniko_room import Room, bare, substitutes
+from nuwrap.engines.kaniko_room import SECRETS, Room, bare, substitutes
 from nuwrap.errors import BuildError
 from nuwrap.spec.reference import HUB
 
@@ -79,7 +80,7 @@ def build_arguments(order: Order, room: Room, executor: Executor, *, archive: bo
     """
     users = check_flags(order.settings.kaniko_flags)
     argv, notes = [], [*warn_of(users), *_note_arguments(order)]
-    for name, value in [*_wanted(order, room, archive=archive), *users]:
+    for name, value in [*_wanted(order, room, archive=archive), *_network(order, room, executor), *users]:
         if name in executor.flags:
             argv.append(f"--{name}={value}" if value is not None else f"--{name}")
         else:
@@ -92,7 +93,7 @@ def build_environment(order: Order, room: Room) -> dict[str, str]:
     wanted = _PASSED_ON if order.settings.cluster else _PASSED
     passed = {name: value for name, value in order.environ.items() if wanted.fullmatch(name)}
     ours = {"DOCKER_CONFIG": room.docker, "KANIKO_CLEANUP": "false"}  # images based on Alpine would remove the results
-    return {**PROFILE, **passed, **order.plan.build_args, **ours}
+    return {**PROFILE, **passed, **proxy_variables(order), **order.plan.build_args, **ours}
 
 
 def _wanted(order: Order, room: Room, *, archive: bool) -> Iterator[tuple[str, str | None]]:
@@ -107,6 +108,16 @@ def _wanted(order: Order, room: Room, *, archive: bool) -> Iterator[tuple[str, s
     if order.settings.retries:
         yield from ((name, str(order.settings.retries)) for name in sorted(_LEFT_OUT))
     yield from _registries(order, room)
+
+
+def _network(order: Order, room: Room, executor: Executor) -> Iterator[tuple[str, str | None]]:
+    """Yield what the steps get of the network: a file is mounted, else found in the room, which instructions see."""
+    yield from (("build-arg", f"{name}={value}") for name, value in proxy_variables(order).items())
+    for name in network_file(order):
+        if "secret" in executor.flags:
+            yield "secret", f"id={name},src={room.secret(name)}"
+        else:
+            yield "build-arg", f"{SECRETS}={room.at('secrets')}"
 
 
 def _outputs(order: Order, room: Room, *, archive: bool) -> Iterator[tuple[str, str | None]]:

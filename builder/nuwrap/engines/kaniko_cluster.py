@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nuwrap.cluster.admission import check_admission
@@ -27,7 +27,7 @@ from nuwrap.engines.kaniko_place import Ended, Watch
 from nuwrap.engines.kaniko_pods import BuildPods, has_ended
 from nuwrap.engines.kaniko_room import KANIKO, Room, RoomFile, has_loopback, pack
 from nuwrap.errors import BuildError, PlatformError
-from nuwrap.plan.kubernetes.build_job import ASKING, FILL, FILLED, BuildPlace, plan_build_job, plan_questions
+from nuwrap.plan.kubernetes.build_job import ASKING, FILL, BuildPlace, plan_build_job, plan_questions, unpacking
 from nuwrap.plan.kubernetes.labels import ACTION_LABEL, ATTEMPT_LABEL, RUN_LABEL
 from nuwrap.plan.kubernetes.profiles import MAIN
 from nuwrap.spec.build import Event
@@ -56,7 +56,9 @@ class InCluster:
 
     def __init__(self, order: Order, watch: Watch, hidden: Sequence[str], report: Callable[[Event], None]) -> None:
         self.room: Room = PodRoom(f"{KANIKO}/nuwrap")
-        self._place = BuildPlace.from_document(order.settings.cluster)
+        place = BuildPlace.from_document(order.settings.cluster)
+        mounted = {name: place.secrets[name] for name in order.plan.secrets if name in place.secrets}
+        self._place = replace(place, secrets=mounted)
         self.name = f"a Job of namespace {self._place.namespace!r}, image {self._place.pod.image}"
         self._cluster = _connect(self._place, order.environ)
         self._order, self._watch = order, watch
@@ -151,9 +153,8 @@ class InCluster:
         failed: list[str] = []
 
         def unpack() -> None:
-            script = f"tar -xf - -C / && touch {self.room.at(FILLED)}"
             try:
-                code, _, said = self._cluster.exec(pod, ["sh", "-c", script], container=FILL, stdin=packed)
+                code, _, said = self._cluster.exec(pod, unpacking(self.room.root), container=FILL, stdin=packed)
             except PlatformError as exc:
                 failed.append(str(exc))
             else:
@@ -200,6 +201,18 @@ def ask_cluster(place: BuildPlace, environ: Mapping[str, str]) -> str:
     cluster = _connect(place, environ)
     _check(cluster, plan_questions(place, "nuwrap-kaniko", QUESTIONS))
     return cluster.version()
+
+
+def remove_left(place: BuildPlace, environ: Mapping[str, str]) -> bool:
+    """Remove what a build whose processes were killed has left there, and tell whether its Job was still there.
+
+    Raises PlatformError where it cannot be removed.
+    """
+    cluster = _connect(place, environ)
+    was_there = cluster.delete("Job", place.name)
+    for pod in cluster.list("Pod", labels={RUN_LABEL: place.run, ACTION_LABEL: ASKING}):
+        cluster.delete("Pod", str(pod["metadata"]["name"]), grace_s=0)
+    return was_there
 
 
 def _connect(place: BuildPlace, environ: Mapping[str, str]) -> Cluster:

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 
 from nuwrap.engines import Order
+from nuwrap.engines.build_network import network_file
 from nuwrap.errors import BuildError
 from nuwrap.registry.credentials import HUB_KEY, Credentials, find_credentials
 from nuwrap.spec.build import RegistryAccess
 from nuwrap.spec.reference import HUB, parse_reference
 
 KANIKO: Final = "/kaniko"
+SECRETS: Final = "NUWRAP_SECRETS"
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 _FROM: Final = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|^COPY\s.*--from=(\S+)", re.MULTILINE)
 
@@ -92,13 +94,16 @@ class RoomFile:
 
 def list_files(order: Order, room: Room, credentials: Mapping[str, Credentials]) -> Iterator[RoomFile]:
     """Give all that the executor is to find. Raises BuildError for a file that cannot be read."""
-    yield RoomFile(room.dockerfile, without_labels(_read(order.dockerfile, "the Dockerfile"), order.plan.labels))
+    dockerfile = without_labels(_read(order.dockerfile, "the Dockerfile"), order.plan.labels)
+    yield RoomFile(room.dockerfile, with_room(dockerfile) if order.network else dockerfile)
     yield RoomFile(room.context, copied_from=order.context)
     yield RoomFile(f"{room.docker}/config.json", docker_config(credentials), is_private=True)
-    for name in order.plan.secrets:
+    for name in [one for one in order.plan.secrets if one not in order.settings.cluster.get("secrets", {})]:
         if name not in order.secrets:
             raise BuildError(f"secret {name!r} is mounted by the plan, but has no value")
         yield RoomFile(room.secret(name), order.secrets[name].encode("utf-8", "surrogateescape"), is_private=True)
+    for name, text in network_file(order).items():
+        yield RoomFile(room.secret(name), text.encode(), is_private=True)
     access = order.settings.access
     for number, (registry, path) in enumerate(access.certificates.items()):
         yield RoomFile(room.certificate(number, "authority"), _read(path, f"the certificate of {registry}"))
@@ -116,6 +121,11 @@ def without_labels(dockerfile: bytes, labels: Mapping[str, str]) -> bytes:
     """
     starts = tuple(f"LABEL {name}=".encode() for name in labels)
     return b"\n".join(line for line in dockerfile.split(b"\n") if not (starts and line.startswith(starts)))
+
+
+def with_room(dockerfile: bytes) -> bytes:
+    """Return the Dockerfile with the argument that leads an installer to the room's secrets where none are mounted."""
+    return re.sub(rb"^RUN (?=.*\bid=NUWRAP_NETWORK\b)", f"ARG {SECRETS}\nRUN ".encode(), dockerfile, flags=re.MULTILINE)
 
 
 def read_credentials(order: Order) -> dict[str, Credentials]:

@@ -47,6 +47,7 @@ from nuwrap.spec.run_values import RunValues
 
 TAG_CHARACTERS: Final = 16
 WHEELS: Final = f"{RECORDS}/wheels"
+NETWORK_MOUNT: Final = "--mount=type=secret,id=NUWRAP_NETWORK,required=true "
 WHEELS_MOUNT: Final = f"--mount=type=bind,source=wheels,target={WHEELS} "
 
 
@@ -60,6 +61,7 @@ class Given:
     facts: BuildFacts
     wheels: bool
     mounts_context: bool
+    has_network: bool
 
     @property
     def requirements(self) -> Sequence[str]:
@@ -81,15 +83,17 @@ def plan_build(
     *,
     wheels: bool = False,
     mounts_context: bool = False,
+    has_network: bool = False,
 ) -> BuildPlan:
     """Return the image's plan; the same values make the same plan, to the byte.
 
     With `wheels` the requirements are installed from the context's folder `wheels`, which the caller fills, and no
     index is asked. Wheels stay in no layer with an engine that mounts folders of the context, as BuildKit does; the
-    content's digest is the same with one that copies them. Raises SpecError with all faults at once, one a line, each
+    content's digest is the same with one that copies them, and with a network block (`has_network`), which is mounted
+    where an index is asked: another road to the same image. Raises SpecError with all faults at once, one a line, each
     with field, value and what is allowed.
     """
-    given = Given(function, values, settings, facts, wheels, mounts_context)
+    given = Given(function, values, settings, facts, wheels, mounts_context, has_network)
     faults = [
         *base_faults(function, settings, facts),
         *name_faults(function, settings),
@@ -128,7 +132,7 @@ def _fill_sheet(given: Given) -> tuple[Sheet, list[str]]:
         mounts=mounts,
         instructions=[text for text, _ in completed],
         install=_install(given),
-        install_mounts=mounts if not given.wheels else WHEELS_MOUNT if given.mounts_context else "",
+        install_mounts=_install_mounts(given, mounts),
         copies_wheels=given.wheels and not given.mounts_context,
         late_envs=[(one.name, one.value) for one in values.envs if one.persist and one.name not in facts.base.env],
     )
@@ -189,6 +193,12 @@ def _install(given: Given) -> Sequence[str]:
         f"{RECORDS}/requirements.lock",
         *offline,
     )
+
+
+def _install_mounts(given: Given, secrets: str) -> str:
+    if given.wheels:
+        return WHEELS_MOUNT if given.mounts_context else ""
+    return f"{secrets}{NETWORK_MOUNT if given.has_network else ''}"
 
 
 def _files(given: Given) -> list[ContextFile]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, connect
 from nuwrap.cluster.sharing import share
-from nuwrap.errors import PlatformError
+from nuwrap.errors import NotFound, PlatformError
 from nuwrap.plan.kubernetes.labels import KIND_LABEL, PROJECT_LABEL, RUN_LABEL, label_value, object_name
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.spec.document import parse_documents
@@ -51,6 +51,15 @@ def find_secrets(cluster: Cluster, project: str, kind: str = SECRETS_KIND) -> di
         for key in secret.get("data") or {}:
             found.setdefault(key, secret["metadata"]["name"])
     return found
+
+
+def no_secret(name: str, there: Iterable[str], project: str, cluster: Cluster, *, is_here: bool) -> NotFound:
+    """Return the error of a secret that the namespace lacks and that is not sent; `there` are those that it has."""
+    hint = "; this machine has it: `nuwrap config set kubernetes.send_secrets true` sends it" if is_here else ""
+    return NotFound(
+        f"secret {name!r}: no Secret of namespace {cluster.namespace!r} that is labelled for project {project!r} has "
+        f"such a key{did_you_mean(name, list(there))}; there is: {', '.join(sorted(there)) or 'none'}{hint}"
+    )
 
 
 def check_shared(cluster: Cluster, project: str, claims: Iterable[str], what: str = "shared volume") -> None:

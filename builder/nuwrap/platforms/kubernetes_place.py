@@ -8,20 +8,25 @@ from typing import Any, Final
 
 from nuwrap.cluster.admission import WORKLOADS
 from nuwrap.cluster.client import Cluster
-from nuwrap.errors import NotFound
 from nuwrap.plan.kubernetes import plan_run
 from nuwrap.plan.kubernetes.labels import label_value
 from nuwrap.plan.kubernetes.profiles import check_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem, Serving
 from nuwrap.platforms import Job
 from nuwrap.platforms.kubernetes_claims import mount_claims
-from nuwrap.platforms.kubernetes_cluster import CREDENTIALS_KIND, STORE_KIND, check_shared, find_secrets, load_profile
+from nuwrap.platforms.kubernetes_cluster import (
+    CREDENTIALS_KIND,
+    STORE_KIND,
+    check_shared,
+    find_secrets,
+    load_profile,
+    no_secret,
+)
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.platforms.passing import CREDENTIALS, passed_on
 from nuwrap.spec.build import GROUP, USER
 from nuwrap.spec.claims import is_in_claim
 from nuwrap_runtime.launch import Launch
-from nuwrap_runtime.schema import did_you_mean
 
 IN_POD: Final = "NUWRAP_RESULT_LINES"
 OUTPUT_PATH: Final = "NUWRAP_OUTPUT_PATH"  # of the host, before the launch document's: there it is an address for all
@@ -138,24 +143,12 @@ def _secrets(job: Job, cluster: Cluster, say: Callable[[str], None]) -> tuple[li
     sent = tuple(name for name in names if name not in there and may_send and name in job.cluster.local_secrets)
     missing = [name for name in names if name not in there and name not in sent]
     if missing:
-        raise _no_secret(missing[0], there, job, cluster)
+        is_here = missing[0] in job.cluster.local_secrets
+        raise no_secret(missing[0], there, job.launch.project, cluster, is_here=is_here)
     if sent:
         say(f"sent from this machine: {', '.join(sent)}")
     own = f"nuwrap-{job.launch.run}-secrets"
     return [SecretItem(name, there.get(name, own), name) for name in names], sent
-
-
-def _no_secret(name: str, there: Mapping[str, str], job: Job, cluster: Cluster) -> NotFound:
-    hint = (
-        "; this machine has it: `nuwrap config set kubernetes.send_secrets true` sends it"
-        if name in job.cluster.local_secrets
-        else ""
-    )
-    return NotFound(
-        f"secret {name!r}: no Secret of namespace {cluster.namespace!r} that is labelled for project "
-        f"{job.launch.project!r} has such a key{did_you_mean(name, list(there))}; there is: "
-        f"{', '.join(sorted(there)) or 'none'}{hint}"
-    )
 
 
 @dataclass(frozen=True)

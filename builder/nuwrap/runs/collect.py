@@ -35,13 +35,17 @@ class _Left:
     lineage: list[LineageRecord] = field(default_factory=list)
 
 
-def finish(store: Store, record: RunRecord, exit_code: int | None) -> RunRecord:
-    """End the run in the history; `exit_code` is the host's, None when nobody is left who knows it."""
+def finish(store: Store, record: RunRecord, exit_code: int | None, *, elsewhere: str = "") -> RunRecord:
+    """End the run in the history; `exit_code` is the host's, None when nobody is left who knows it.
+
+    `elsewhere` says what became of what a run without a result has left on other machines.
+    """
     place = result_place(record)
     try:
         result = own_result(record, place.folder)
     except ResultError as exc:
         state, message, code = _without_result(record, exit_code, str(exc))
+        message = "; ".join(text for text in (message, elsewhere) if text)
         return store.finish_run(record.id, state, message, exit_code=code, outputs={}, result={})
     left = _take_outputs(record, result, place)
     if record.action == "build" and result.state == COMPLETED:

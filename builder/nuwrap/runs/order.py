@@ -205,7 +205,7 @@ def _prepare(
     config, base, is_remote = read_config(home), base_folder(order), name in REMOTE
     values = _absolute(values, base)
     resolved = resolve(store, spec, values, base)
-    secrets = (_known_secrets if is_remote else read_secrets)(home, spec.project, values, order)
+    secrets = (known_secrets if is_remote else read_secrets)(home, spec.project, values, order)
     run = order.again.id if order.again else str(uuid.uuid4())
     job = _make_job(
         spec, function.folder or base, values, resolved, run=run, base=base, order=order, is_remote=is_remote
@@ -286,7 +286,7 @@ def _storing(launch: Launch, store: str) -> Launch:
     return replace(launch, output_path=f"{store.rstrip('/')}/{below}")
 
 
-def _known_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:
+def known_secrets(home: str, project: str, values: RunValues, order: Order) -> dict[str, str]:
     """Return those of the run's secrets that are known here: a cluster may have the others."""
     kept, found = Secrets(home), dict(order.secrets)
     for name in values.secrets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from nuwrap.builds import preparing
 from nuwrap.builds.in_cluster import Wanted, settle_in_cluster
@@ -15,14 +15,23 @@ from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import make_run_folder
 from nuwrap.runs import alive
 from nuwrap.runs.inputs import Resolved
-from nuwrap.runs.order import Order, Placed, base_folder, choose_platform, read_secrets, to_build, write_down
+from nuwrap.runs.order import (
+    Order,
+    Placed,
+    base_folder,
+    choose_platform,
+    known_secrets,
+    read_secrets,
+    to_build,
+    write_down,
+)
 from nuwrap.spec.build import BuildSettings
 from nuwrap.spec.fields import platform_notes
 from nuwrap.spec.function import Function
 from nuwrap.spec.run_values import RunValues
 from nuwrap.store import FunctionRecord, RunRecord, Store
 from nuwrap.store.config import Config, read_config
-from nuwrap.store.network import proxy_variables, with_network
+from nuwrap.store.network import network_of_steps, proxy_variables, with_network
 
 HERE = ("local", "docker")  # both build on this machine
 CLUSTER = "kubernetes"
@@ -47,13 +56,18 @@ def settle_place(
     *,
     run: str,
     attempt: int,
+    local_secrets: Collection[str],
     say: Callable[[str], None],
 ) -> BuildSettings:
-    """Return the settings of a build on that platform. Raises NuwrapError for what a cluster would refuse."""
+    """Return the settings of a build on that platform. Raises NuwrapError for what a cluster would refuse.
+
+    `local_secrets` are the names of secrets that this machine has.
+    """
     if platform != CLUSTER:
         return config.build
     proxies = proxy_variables(config.values)
-    wanted = Wanted(function, values, config.values, run, attempt, dict(os.environ), proxies, say)
+    local = frozenset(local_secrets)
+    wanted = Wanted(function, values, config.values, run, attempt, dict(os.environ), proxies, say, local)
     return settle_in_cluster(config.build, wanted)
 
 
@@ -65,14 +79,16 @@ def place_build(
     platform = choose_builder(values, home)
     for note in platform_notes(spec, values, CLUSTER if platform == CLUSTER else HERE[0]):
         say(note)
-    secrets = read_secrets(home, spec.project, values, order)
+    secrets = (known_secrets if platform == CLUSTER else read_secrets)(home, spec.project, values, order)
     config = read_config(home)
     base = base_folder(order)
     run = order.again.id if order.again else str(uuid.uuid4())
     held = alive.take(home, run)
     try:
         attempt = order.again.attempt + 1 if order.again else 1
-        settings = settle_place(spec, values, config, platform, run=run, attempt=attempt, say=say)
+        settings = settle_place(
+            spec, values, config, platform, run=run, attempt=attempt, local_secrets=secrets, say=say
+        )
         folder = make_run_folder(base, run, attempt)
         try:
             asked = preparing.Asked(
@@ -84,6 +100,7 @@ def place_build(
                 environ=with_network(os.environ, config.values),
                 say=say,
                 err=(STDERR,) if order.is_attended else (),
+                network=network_of_steps(os.environ, config.values, values.secrets, say),
             )
             preparing.place(asked, folder)
             record = RunRecord(run, spec.project, spec.name, function.id, "", values.action, platform, {}, folder)

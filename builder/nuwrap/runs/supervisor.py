@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nuwrap.builds import attending
 from nuwrap.command import Command, hide_environment, own_program, start_detached
 from nuwrap.errors import NotFound, NuwrapError
-from nuwrap.platforms import GoesOn, Screen, get_platform, goes_on_there
+from nuwrap.platforms import REMOTE, GoesOn, Screen, get_platform, goes_on_there
 from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect
@@ -142,13 +142,13 @@ def supervise(store: Store, home: str, run: str, held: int, start_at: str) -> in
 
 
 def _read_secrets(home: str, record: RunRecord) -> dict[str, str]:
-    """Return the run's secrets; of a remote run those that are here, as a cluster has its own. Raises NotFound."""
+    """Return the run's secrets; of what a cluster does those that are here, as it has its own. Raises NotFound."""
     kept, found = Secrets(home), {}
     for name in record.spec.get("secrets", ()):
         try:
             found[name] = kept.get(record.project, name)
         except NotFound:
-            if not goes_on_there(record.platform, record.action):
+            if record.platform not in REMOTE:
                 raise
     return found
 

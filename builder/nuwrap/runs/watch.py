@@ -17,7 +17,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from nuwrap.errors import NuwrapError, PlatformError
-from nuwrap.platforms import get_remote, goes_on_there
+from nuwrap.platforms import REMOTE, get_remote, goes_on_there
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect, remote, supervisor
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
@@ -49,9 +49,19 @@ def refresh(store: Store, home: str, record: RunRecord, *, lost_code: int | None
             return remote.catch_up(store, home, now)
         except NuwrapError as exc:
             return replace(now, message=f"as it was known last; {exc}")
-    ended = collect.finish(store, now, lost_code)
+    elsewhere = _remove_lost(now)
+    ended = collect.finish(store, now, lost_code, elsewhere=elsewhere)
     alive.clear(home, record.id)
     return ended
+
+
+def _remove_lost(record: RunRecord) -> str:
+    """Remove what a build that nobody drives any more has left in a cluster, and say so; "" where that is nothing."""
+    if record.action != "build" or record.platform not in REMOTE:
+        return ""
+    from nuwrap.builds.lost import remove_lost
+
+    return remove_lost(record.folder, os.environ)
 
 
 def refresh_all(store: Store, home: str, project: str = "") -> None:

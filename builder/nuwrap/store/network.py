@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from nuwrap.errors import UsageError
-from nuwrap_runtime.launch import Network
+from nuwrap_runtime.errors import LaunchError
+from nuwrap_runtime.launch import API, Network, parse_launch
 from nuwrap_runtime.schema import did_you_mean, show
 
 SCHEMES: Final = ("http", "https", "all", "no")
@@ -61,6 +63,36 @@ def with_network(environ: Mapping[str, str], values: Mapping[str, Any]) -> dict[
     if network.ca_text:
         told["ca"] = _whole(values["network.ca"])
     return {**environ, VARIABLE: json.dumps({key: value for key, value in told.items() if value})}
+
+
+def network_of_steps(
+    environ: Mapping[str, str], values: Mapping[str, Any], secrets: Collection[str], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the block that a build's steps get, {} for none; a NUWRAP_NETWORK of the environment wins over settings,
+    one among the build's secrets over both.
+
+    No engine gets an address with a log-in: the block stays here then, and `say` tells so. Raises UsageError as
+    `read_network` does, and for a NUWRAP_NETWORK that cannot be read.
+    """
+    if VARIABLE in secrets:
+        return {}
+    network = _read_variable(environ[VARIABLE]) if environ.get(VARIABLE) else read_network(values)
+    if any(_LOGIN.match(one) for one in (*network.index, *network.proxies.values())):
+        say(
+            f"{VARIABLE} has a log-in, so the steps of the build get none of it; a secret of that name gives it to them"
+        )
+        return {}
+    told = {"index": list(network.index), "ca_text": network.ca_text, "proxies": dict(network.proxies)}
+    return {key: value for key, value in told.items() if value}
+
+
+def _read_variable(text: str) -> Network:
+    """Return what the variable says, the authorities as text. Raises UsageError."""
+    try:
+        network = parse_launch({"api": API, "handler": "f", "code": "f", "network": json.loads(text)}).network
+    except (ValueError, LaunchError) as exc:
+        raise UsageError(f"{VARIABLE} cannot be read: {exc}") from exc
+    return replace(network, ca="", ca_text=_read_ca(network.ca)) if network.ca else network
 
 
 def proxy_variables(values: Mapping[str, Any]) -> dict[str, str]:

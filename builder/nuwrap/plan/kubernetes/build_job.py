@@ -21,11 +21,24 @@ from nuwrap.spec.document import parse_documents
 FILL: Final = "fill"
 ASKING: Final = "ask"  # the action of a pod that only asks the executor
 FILLED: Final = "filled"
+FILLING: Final = "filling"  # has the number of the shell that unpacks; it is gone with its builder's connection
 QUESTION_S: Final = 600
 KEPT_S: Final = 600  # of a Job whose builder was killed; who builds removes it at once
 SPARE_S: Final = 60  # until the Job ends a build that this machine did not
-# Of a builder that was killed nothing comes: an hour is enough for the largest context.
-_WAIT: Final = 'left=36000; until [ -e "$1" ]; do [ "$left" -gt 0 ] || exit 1; left=$((left-1)); sleep 0.1; done'
+SILENCE_S: Final = 120  # of a builder, from which nothing comes when it was killed; what it sends takes its time
+# $1 is the folder; what is counted are tenths of a second in which nobody unpacks.
+_WAIT: Final = f"""
+left={SILENCE_S * 10}
+until [ -e "$1/{FILLED}" ]; do
+  if ! kill -0 "$(cat "$1/{FILLING}" 2>/dev/null)" 2>/dev/null; then left=$((left-1)); fi
+  if [ "$left" -le 0 ]; then
+    echo "no context came within {SILENCE_S} s: its builder is gone" >/dev/termination-log
+    exit 1
+  fi
+  sleep 0.1
+done
+"""
+_UNPACK: Final = f'echo $$ >"$1/{FILLING}"; tar -xf - -C / && touch "$1/{FILLED}"'
 _FILLING: Final[Mapping[str, str]] = {"cpu": "10m", "memory": "32Mi"}
 
 
@@ -35,7 +48,8 @@ class BuildPlace:
     one of ours.
 
     `push_secret` names a Secret with the log-ins of registries (type kubernetes.io/dockerconfigjson), "" for none;
-    `sends` tells that those of this machine, and secrets, may go there. `cache` is a folder here that keeps what
+    `sends` tells that those of this machine, and secrets, may go there. `secrets` are those that the namespace has: the
+    name of the Secret by that of the build's secret, which is its key there. `cache` is a folder here that keeps what
     executors have answered, `environment` what the executor gets beside the build's own. Times are in seconds, 0 for
     none.
     """
@@ -50,6 +64,7 @@ class BuildPlace:
     user: str = ""
     push_secret: str = ""
     sends: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict)
     cache: str = ""
     pending_timeout_s: float = 900.0
     deadline_s: float = 259200.0
@@ -72,6 +87,11 @@ class BuildPlace:
         return cls(**{**document, "pod": Pod(**document["pod"])})
 
 
+def unpacking(room: str) -> list[str]:
+    """Return the command that unpacks an archive of its input in the container that waits, and ends its wait."""
+    return ["sh", "-c", _UNPACK, "unpack", room]
+
+
 def plan_build_job(place: BuildPlace, room: str, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the Job. `room` is the folder that both containers have; it is filled while the first one waits."""
     mounts: list[dict[str, Any]] = [{"name": "nuwrap-room", "mountPath": room}]
@@ -81,11 +101,14 @@ def plan_build_job(place: BuildPlace, room: str, argv: Sequence[str], environmen
         items = [{"key": ".dockerconfigjson", "path": "config.json"}]
         volumes.append({"name": "nuwrap-log-ins", "secret": {"secretName": place.push_secret, "items": items}})
         main_mounts.append({"name": "nuwrap-log-ins", "mountPath": f"{room}/docker", "readOnly": True})
+    if place.secrets:
+        volumes.append(_secrets_volume(place.secrets))
+        main_mounts += [_secret_mount(name, f"{room}/secrets/{name}") for name in place.secrets]
     filling = {
         "name": FILL,
         "image": place.pod.fetch_image,
-        "command": ["sh", "-c", _literal(_WAIT), "wait"],
-        "args": [f"{room}/{FILLED}"],
+        "command": ["sh", "-c", _literal(_WAIT.strip()), "wait"],
+        "args": [room],
         "env": [],
         "resources": {"requests": _FILLING, "limits": {}},
         "mounts": mounts,
@@ -112,6 +135,16 @@ def plan_questions(place: BuildPlace, name: str, questions: Mapping[str, str]) -
     about = {**template["metadata"], "name": name, "namespace": place.namespace}
     spec = {**template["spec"], "activeDeadlineSeconds": QUESTION_S}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
+
+
+def _secrets_volume(secrets: Mapping[str, str]) -> dict[str, Any]:
+    sources = [{"secret": {"name": one, "items": [{"key": name, "path": name}]}} for name, one in secrets.items()]
+    return {"name": "nuwrap-secrets", "projected": {"defaultMode": 0o400, "sources": sources}}
+
+
+def _secret_mount(name: str, path: str) -> dict[str, Any]:
+    """Return a mount of one file: those that come from the builder's machine lie beside it."""
+    return {"name": "nuwrap-secrets", "mountPath": path, "subPath": name, "readOnly": True}
 
 
 def _executor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from nuwrap.cluster import login as logins
 from nuwrap.cluster.client import Cluster, ClusterError, connect
+from nuwrap.cluster.connecting import name_account
 from nuwrap.cluster.log_lines import LogLines
 from nuwrap.cluster.pod_news import PodNews
 from nuwrap.errors import PlatformError
@@ -243,3 +245,23 @@ def test_a_log_is_read_on_with_the_new_log_in(client: Cluster, api: Api, config:
     log_in_anew(api, config)
     reading.join(60)
     assert found == [b"two"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"sub": "system:serviceaccount:team:nuwrap-user"}, "system:serviceaccount:team:nuwrap-user"),
+        ({"sub": "ann"}, ""),
+        ({"sub": 1}, ""),
+        ({}, ""),
+        ([], ""),
+    ],
+)
+def test_a_pods_account_is_named_by_its_token(claims: Any, name: str) -> None:
+    part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    assert name_account(f"e30.{part}.c2ln\n") == name
+
+
+@pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a.\u00e9.c", "..."])
+def test_a_token_of_another_form_names_nobody(token: str) -> None:
+    assert name_account(token) == ""

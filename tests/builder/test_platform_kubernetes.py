@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cluster_runs import Kube
@@ -207,6 +208,16 @@ def test_a_service_is_called_through_the_api_server_and_ends_clean(
     run.stop()
     assert (run.state, run.status.exit_code) == ("STOPPED", 0)
     until(lambda: objects_of(cluster, namespace, run, "Deployment") == [])
+
+
+def test_a_service_of_the_nodes_is_found_at_a_node_where_that_answers(kube: Kube, cluster: Cluster) -> None:
+    run = kube.function("greet").run("serve", service_type="NodePort", wait=True)
+    hosts = [one["address"] for node in cluster.list("Node") for one in node["status"]["addresses"]]
+    here = urlsplit(str(run.url))
+    port = here.port or 0
+    assert (here.hostname in hosts and 30000 <= port < 32768) or here.hostname == "127.0.0.1"
+    assert run.invoke(json={"name": "you"}).text == "hello you"
+    run.stop()
 
 
 def test_a_service_that_can_never_start_ends_with_its_reason(kube: Kube, cluster: Cluster, namespace: str) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from nuwrap.cli.programs import Finding
 from nuwrap.cluster.client import Cluster
+from nuwrap.cluster.connecting import ACCOUNT_USER
 from nuwrap.cluster.rights import MEANINGS, RIGHTS, Right
 
 NEEDED: Final = ("job", "serve")  # nothing can run without the one or the other
@@ -27,9 +28,15 @@ def find_rights(cluster: Cluster, builds_in: str) -> Iterator[Finding]:
         told = "; ".join(f"{', '.join(one.verbs)} {one.resource}" for one in lacks)
         lack = f"user {cluster.where.user!r} may not {told}: needed by {MEANINGS[action]}"
         where = _place(cluster, action, builds_in)
-        mend = f"kubectl -n {where} create rolebinding NAME --role=nuwrap-{action} --user=USER"
+        mend = f"kubectl -n {where} create rolebinding NAME --role=nuwrap-{action} {_subject(cluster.where.user)}"
         found = f"{count - sum(len(one.verbs) for one in lacks)} of {count}"
         yield Finding(name, found, lack, mend, is_needed=is_needed)
+
+
+def _subject(user: str) -> str:
+    """Return the option that binds a Role to who asks; of a person a kubeconfig's name is not the cluster's."""
+    account = user.removeprefix(ACCOUNT_USER)
+    return f"--serviceaccount={account}" if account != user else "--user=USER"
 
 
 def _place(cluster: Cluster, action: str, builds_in: str) -> str:

@@ -6,6 +6,8 @@ change. Its typed models take 0.7 s to import and are not needed for plain docum
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from nuwrap.errors import PlatformError
 
 DEFAULT_FILE: Final = "~/.kube/config"
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+ACCOUNT_USER: Final = "system:serviceaccount:"  # kubernetes.io/docs/reference/access-authn-authz/authentication
 
 
 @dataclass(frozen=True)
@@ -130,5 +133,16 @@ def _of_pod(environ: Mapping[str, str], configuration: Any) -> Access:
     load_incluster_config(client_configuration=configuration, try_refresh_token=True)  # type: ignore[no-untyped-call]
     with open(f"{ACCOUNT}/namespace", encoding="utf-8") as stream:
         namespace = stream.read().strip()
-    user = environ.get("HOSTNAME", "") or "service account"
+    with open(f"{ACCOUNT}/token", encoding="utf-8") as stream:
+        user = name_account(stream.read()) or environ.get("HOSTNAME", "")
     return Access(configuration, Where("in-cluster", configuration.host, namespace, user))
+
+
+def name_account(token: str) -> str:
+    """Return whose token it is, `system:serviceaccount:NAMESPACE:NAME`, "" where it does not say; nothing is proven."""
+    part = token.strip().partition(".")[2].partition(".")[0]
+    try:
+        told = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["sub"]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return told if isinstance(told, str) and told.startswith(ACCOUNT_USER) else ""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
@@ -17,6 +18,8 @@ from nuwrap.errors import PlatformError
 from nuwrap.platforms.kubernetes_wanted import Wanted
 
 CONNECT_S: Final = 1.0
+TRIES, PAUSE_S = 4, 0.5  # a node hears of a ready pod a moment after us
+NODES: Final = 3  # of which one is asked whether it can be reached from here
 IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 
 
@@ -25,22 +28,31 @@ class Address:
 
     def __init__(self, cluster: Cluster, wanted: Wanted, news: PodNews, stack: ExitStack) -> None:
         self._cluster, self._wanted, self._news, self._stack = cluster, wanted, news, stack
+        self._opened: dict[int, int] = {}
 
-    def open(self) -> Mapping[str, Any]:
-        """Open what is to be opened, once a pod can take connections, and return what `service.json` has."""
+    def open(self, *, is_ready: bool) -> Mapping[str, Any]:
+        """Open what is to be opened, once a pod can take connections, and return what `service.json` has.
+
+        Where the cluster's own ways may reach this machine the address is "" until a pod is ready: they lead to none
+        before.
+        """
         serve = self._wanted.objects["serving"]
         more = {
             "cluster_url": f"http://{self._wanted.name}.{self._wanted.namespace}.svc:{serve['port']}",
             "type": serve["service_type"],
             "namespace": self._wanted.namespace,
         }
-        url = self._reachable(serve) or self._through(serve["port"])
+        has_ways = bool(os.environ.get(IN_CLUSTER)) or serve["service_type"] != "ClusterIP"
+        url = ""
+        if is_ready or not has_ways:
+            url = (self._reachable(serve) if has_ways else "") or self._through(serve["port"])
         return {"address": url, "admin": self._through(serve["admin_port"]), "more": more}
 
     def _through(self, port: int) -> str:
         """Return the address of a port here that leads to the pods'."""
-        opened = self._stack.enter_context(self._cluster.forward(self._pick, port))
-        return f"http://127.0.0.1:{opened.port}"
+        if port not in self._opened:
+            self._opened[port] = self._stack.enter_context(self._cluster.forward(self._pick, port)).port
+        return f"http://127.0.0.1:{self._opened[port]}"
 
     def _pick(self) -> str:
         """Return the pod that a connection goes to, a ready one where there is one."""
@@ -54,9 +66,11 @@ class Address:
 
     def _reachable(self, serve: Mapping[str, Any]) -> str:
         """Return the first address of the cluster's own that takes a connection from here, "" for none."""
-        for host, port in self._candidates(serve):
-            with suppress(OSError), socket.create_connection((host, port), CONNECT_S):
-                return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for number in range(TRIES):
+            time.sleep(PAUSE_S if number else 0.0)
+            for host, port in self._candidates(serve):
+                with suppress(OSError), socket.create_connection((host, port), CONNECT_S):
+                    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         return ""
 
     def _candidates(self, serve: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -87,7 +101,7 @@ class Address:
             return []
         found = [one for node in nodes for one in node.get("status", {}).get("addresses") or ()]
         order = ("ExternalIP", "InternalIP")
-        return [one["address"] for kind in order for one in found if one.get("type") == kind]
+        return [one["address"] for kind in order for one in found if one.get("type") == kind][:NODES]
 
 
 @contextmanager

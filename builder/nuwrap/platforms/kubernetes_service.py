@@ -61,6 +61,7 @@ class ServiceFollower:
         self._heard = Heard(following.tell)
         self._login = LoginNews(following.cluster, following.tell)
         self._is_told = self._is_asked = self._has_name = False
+        self._address = ""
         self._was_ready = has_been_ready(following.folder)
         self._last_end: Ended | None = None
 
@@ -89,8 +90,8 @@ class ServiceFollower:
             if failed:
                 self._finish_logs()
                 return Outcome(failed)
-            if not self._is_told and self.has_begun(pods):
-                self._tell_address(address.open())
+            if not self._address and self.has_begun(pods):
+                self._tell_address(address.open(is_ready=any(map(is_ready, pods.values()))))
             now = time.monotonic()
             if now >= next_look:
                 next_look = now + (0.5 if self._is_asked else LOOK_S)
@@ -208,17 +209,21 @@ class ServiceFollower:
             self._heard.say(f"the cluster does not answer: {exc}")
 
     def _tell_address(self, told: Mapping[str, Any]) -> None:
-        self._is_told = True
+        """Tell of the address, or, where it is none yet, of the second port alone, which says what is waited for."""
         screen = self.following.screen
-        screen.on_start(os.getpid())
+        if not self._is_told:
+            screen.on_start(os.getpid())
+        elif not told["address"]:
+            return
+        self._is_told, self._address = True, told["address"]
         with suppress(PlatformError):  # it serves, be that written down or not
             write_private(os.path.join(self.following.folder, ADDRESSES), json.dumps(told))
-        if screen.is_json:
+        if self._address and screen.is_json:
             for target in screen.out:
                 with suppress(OSError):  # nobody reads it
                     os.write(target, (json.dumps({"event": "serving", **told}) + "\n").encode())
-        else:
-            self._heard.say(f"serving {self.following.wanted.launch.get('function', 'function')} at {told['address']}")
+        elif self._address:
+            self._heard.say(f"serving {self.following.wanted.launch.get('function', 'function')} at {self._address}")
 
     def _is_to_leave(self) -> bool:
         self._login.is_out()

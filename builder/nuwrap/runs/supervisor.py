@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nuwrap.builds import attending
 from nuwrap.command import Command, hide_environment, own_program, start_detached
@@ -192,15 +192,18 @@ def _attend(
 
 
 def _tell_addresses(store: Store, record: RunRecord, has_ended: threading.Event) -> None:
-    """Enter RUNNING when the service listens."""
+    """Enter RUNNING when the service listens, and its address, which a cluster may give later."""
     path = os.path.join(record.folder, ADDRESSES)
-    while not has_ended.wait(LOOK_SECONDS):
+    known: dict[str, Any] = {}
+    while not (known.get("address") or has_ended.wait(LOOK_SECONDS)):
         with suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
             told = json.load(stream)
+            if told == known:
+                continue
+            known = told
             service = {"url": told["address"], "admin_url": told["admin"], **told.get("more", {})}
             with suppress(NuwrapError):  # it serves, be that written down or not
                 store.change_run(record.id, RUNNING, service=service)
-            return
 
 
 def _finish(store: Store, record: RunRecord, code: int) -> RunRecord:

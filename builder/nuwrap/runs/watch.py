@@ -100,6 +100,8 @@ def wait_ready(store: Store, home: str, record: RunRecord, *, timeout_s: float) 
             raise PlatformError(f"{name} is no service any more: {now.state}{reason}; {where}")
         admin = now.service.get("admin_url")
         phase = _outage(admin) if admin else now.message or phase
+        if admin and not (phase or now.service.get("url")):
+            phase = "no address leads to it yet"
         if not phase:
             return now
     raise PlatformError(

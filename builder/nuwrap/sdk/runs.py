@@ -70,7 +70,7 @@ class Run:
     @property
     def url(self) -> str | None:
         """Address of the service, None while there is none."""
-        return self._now().service.get("url")
+        return self._now().service.get("url") or None
 
     @property
     def spec(self) -> Fields:

@@ -111,7 +111,7 @@ def run(**options: Any) -> int:
     "--json", "as_json", is_flag=True, help="Print the addresses, phases and logs as JSON lines, for a program."
 )
 def serve(**options: Any) -> int:
-    """Serve the function of FILE, a YAML file or a folder with a function.yaml, over HTTP on this machine.
+    """Serve the function of FILE, a YAML file or a folder with a function.yaml, over HTTP, here or on --platform.
 
     Parameters and inputs are the same for every request; the handler's other arguments come with the request, from
     its JSON body or its query. A VALUE is JSON where it reads as JSON. Only this machine can call it unless --address

@@ -92,7 +92,7 @@ _SERVICE = (
     "--json", "as_json", is_flag=True, help="Print the result document, and nothing else, to standard output."
 )
 def run(**options: Any) -> int:
-    """Run the function of FILE, a YAML file or a folder with a function.yaml, once on this machine.
+    """Run the function of FILE, a YAML file or a folder with a function.yaml, once, here or on --platform.
 
     A VALUE is JSON where it reads as JSON (0.5, true, [1, 2]), else text; write -p 'version="1.10"' for a text that
     reads as a number. What the run leaves behind is in .nuwrap/runs/<id>/. The exit code is the run's: 0 done,

@@ -1,6 +1,6 @@
 """A job in a cluster: `function.run("job")` beside `kubectl create job` of the same image, in turn; and many at once.
 
-    python benchmarks/cluster.py [--rounds 7] [--many 20] [--namespace NAME] [--write docs/performance.md]
+    python benchmarks/cluster.py [--rounds 7] [--many 20] [--waiting 200] [--namespace NAME] [--write FILE]
 
 Needs a cluster (KUBECONFIG), kubectl, and a registry with nuwrap's own image that the nodes pull from, as `host/team`
 in NUWRAP_BENCH_IMAGES. The first line of each pod is dated by its node, whose clock is taken to be this machine's. Ours
@@ -71,7 +71,9 @@ def main() -> int:
         for _ in range(options.rounds):
             ours.append(time_ours(cluster, function))
             theirs.append(time_theirs(cluster, image))
-        table = tell(cluster, options.rounds, ours, theirs, options.many, time_many(function, options.many))
+        at_once = time_many(function, options.many)
+        waiting = weigh_waiting(cluster, function, options.waiting)
+        table = tell(cluster, options, ours, theirs, at_once, waiting)
     print(table)
     if options.write:
         rewrite(Path(options.write), table, "kubernetes")
@@ -82,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--many", type=int, default=20, help="how many jobs are begun at once")
+    parser.add_argument("--waiting", type=int, default=200, help="how many jobs are followed that no node takes")
     parser.add_argument("--namespace", default="default")
     parser.add_argument("--write", type=os.path.abspath, metavar="FILE", help="put the table between its two marks")
     return parser.parse_args()
@@ -144,8 +147,19 @@ def time_many(function: Any, count: int) -> Sequence[float]:
     return begun, done, most
 
 
+def weigh_waiting(cluster: Cluster, function: Any, count: int) -> float:
+    """Begin so many jobs that no node takes; return the bytes of all processes of ours once each is followed."""
+    nowhere = [{"key": "nuwrap.dev/bench", "value": "no-node-has-this"}]
+    runs = [function.run("job", log_info=False, node_selector=nowhere) for _ in range(count)]
+    wait_for(lambda: all("node" in run.status.message for run in runs), 600)
+    weight = memory()
+    for run in runs:
+        cluster.delete("Job", f"nuwrap-{run.id}")
+    return weight
+
+
 def memory() -> float:
-    """Return what this process and the runs' supervisors have, in bytes (proportional set size)."""
+    """Return what this process and the runs' followers have, in bytes (proportional set size)."""
     total, home, own = 0.0, os.environ["NUWRAP_HOME"].encode(), str(os.getpid())
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -166,20 +180,26 @@ def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def tell(
-    cluster: Cluster, rounds: int, ours: Sequence[Took], theirs: Sequence[Took], count: int, many: Sequence[float]
+    cluster: Cluster,
+    options: argparse.Namespace,
+    ours: Sequence[Took],
+    theirs: Sequence[Took],
+    many: Sequence[float],
+    waiting: float,
 ) -> str:
     first = [statistics.median(one.first for one in side) for side in (ours, theirs)]
     done = [statistics.median(one.done for one in side) for side in (ours, theirs)]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     rows = [
-        f"Kubernetes {cluster.version()}, one node, {machine}; medians of {rounds} rounds in turn.",
+        f"Kubernetes {cluster.version()}, one node, {machine}; medians of {options.rounds} rounds in turn.",
         "",
         "| figure | nuwrap | kubectl | over | aim |",
         "|---|---|---|---|---|",
         _row("to the user's first line", *first),
         _row("to the result here, or to Complete", *done),
-        f"| {count} jobs at once: all begun, all ended | {many[0]:.1f} s, {many[1]:.1f} s | | | |",
-        f"| {count} jobs at once: memory of our processes | {many[2] / 2**20:.0f} MiB | | | 200 MiB for 200 jobs |",
+        f"| {options.many} jobs at once: all begun, all ended | {many[0]:.1f} s, {many[1]:.1f} s | | | |",
+        f"| {options.many} jobs at once: memory of our processes | {many[2] / 2**20:.0f} MiB | | | |",
+        f"| {options.waiting} jobs followed at once: memory | {waiting / 2**20:.0f} MiB | | | <= 200 MiB |",
     ]
     return "\n".join(rows)
 

@@ -88,12 +88,12 @@ def test_code_of_the_function_itself_and_requirements_serve(nuclio: Kube) -> Non
 def test_why_a_service_waits_is_told_and_one_that_waits_for_too_long_is_given_up(
     nuclio: Kube, cluster: Cluster, nuclio_namespace: str
 ) -> None:
-    nuclio.set("kubernetes.pending_timeout_s", "20")
+    nuclio.set("kubernetes.pending_timeout_s", "60")  # the controller makes one function at a time
     run = nuclio.function("greet").run("serve", node_selector=[{"key": "disk", "value": "gold"}])
     with pytest.raises(PlatformError, match="no node takes it"):
-        run.wait(120)
+        run.wait(240)
     assert run.state == "ERROR"
-    assert "it has not begun within 20 s" in run.status.message
+    assert "it has not begun within 60 s" in run.status.message
     until(lambda: not left_of(run, cluster, nuclio_namespace))
 
 

@@ -29,7 +29,7 @@ class Namespace:
     def __init__(self, cluster: Cluster, by: str) -> None:
         self.by = by
         self._cluster = cluster
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._listeners: dict[str, list[Hear]] = defaultdict(list)
         self._pods: dict[str, dict[str, Document]] = defaultdict(dict)
         self._events: dict[str, list[Document]] = {}
@@ -59,12 +59,15 @@ class Namespace:
         with self._lock:
             if len(self._listeners) <= FEW:
                 return None
+            cluster = self._cluster
+        with self._asking:  # not the pods' lock: their news come while a server is slow to answer
             if time.monotonic() - self._events_at > EVENTS_S:
-                found: dict[str, list[Document]] = defaultdict(list)
-                for event in self._cluster.list("Event"):
-                    found[str((event.get("involvedObject") or {}).get("name", ""))].append(event)
-                self._events, self._events_at = found, time.monotonic()
-            return [event for name in names for event in self._events.get(name, ())]
+                try:
+                    self._events = _by_name(cluster.list("Event"))
+                finally:  # a refusal counts for all who wait for it here: else each would wait for its own
+                    self._events_at = time.monotonic()
+            known = self._events
+        return [event for name in names for event in known.get(name, ())]
 
     def _watch(self) -> None:
         while True:
@@ -85,6 +88,13 @@ class Namespace:
                 self._pods[value][name] = pod
             for hear in self._listeners.get(value, ()):
                 hear((kind, pod))
+
+
+def _by_name(events: Iterable[Document]) -> dict[str, list[Document]]:
+    found: dict[str, list[Document]] = defaultdict(list)
+    for event in events:
+        found[str((event.get("involvedObject") or {}).get("name", ""))].append(event)
+    return found
 
 
 _shared: dict[tuple[str, ...], Namespace] = {}

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from nuwrap.cluster.client import Cluster, ClusterError
@@ -65,12 +65,22 @@ class Address:
         return names[-1]
 
     def _reachable(self, serve: Mapping[str, Any]) -> str:
-        """Return the first address of the cluster's own that takes a connection from here, "" for none."""
-        for number in range(TRIES):
-            time.sleep(PAUSE_S if number else 0.0)
+        """Return the first address of the cluster's own that takes a connection from here, "" for none.
+
+        One that refuses it is asked again: that host is reached. One that says nothing is not.
+        """
+        for _ in range(TRIES):
+            is_refused = False
             for host, port in self._candidates(serve):
-                with suppress(OSError), socket.create_connection((host, port), CONNECT_S):
+                try:
+                    socket.create_connection((host, port), CONNECT_S).close()
+                except OSError as exc:
+                    is_refused = is_refused or isinstance(exc, ConnectionRefusedError)
+                else:
                     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            if not is_refused:
+                break
+            time.sleep(PAUSE_S)
         return ""
 
     def _candidates(self, serve: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -109,7 +109,7 @@ def _start(home: str, name: str, run: str, held: int, here: Placed) -> None:
             argv = own_program("nuwrap.runs.follower", home, name, str(listener.fileno()), is_bare=False)
             command = Command(argv, here.environ, cwd=here.start, keep_open=(listener.fileno(),))
             start_detached(command, log=os.path.join(here.folder, LOG))
-        except BaseException:
+        except BaseException:  # a stop too: who comes next starts another
             forget(home, name)
             raise
 

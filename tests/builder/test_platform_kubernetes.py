@@ -328,6 +328,16 @@ def test_a_store_takes_what_is_large_and_keeps_what_a_job_leaves(
     assert "secret-of-the-test" not in run.logs()
 
 
+def test_a_log_is_whole_though_the_cluster_has_turned_it_over_before_it_was_read(kube: Kube, bucket: str) -> None:
+    kube.set("artifacts_store", bucket)
+    kube.set("kubernetes.send_secrets", "true")
+    run = kube.job("flood", parameters={"n": 1_000_000})
+    assert run.state == "COMPLETED", run.logs()[-2000:]
+    printed = [line for line in run.logs().splitlines() if not line.startswith("nuwrap")]
+    wrong = [(number, line) for number, line in enumerate(printed) if not line.startswith(f"{number:07} x")]
+    assert (len(printed), wrong[:3]) == (1_000_000, [])
+
+
 def placed(kube: Kube, handler: str, **values: Any) -> Any:
     """Return a run that is checked and written down, and that nobody has submitted."""
     ctx = context.current()

@@ -114,6 +114,10 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         "type": "boolean",
         "description": "false where no place keeps a job's files: one that has some fails, its results come back",
     },
+    "keep_log": {
+        "type": "boolean",
+        "description": "keep what a job prints beside its outputs, as log/000001.log and so on, secrets masked",
+    },
     "serve": {
         **_closed(SERVE_FIELDS),
         "description": "addresses and limits of a service",
@@ -252,6 +256,7 @@ class Launch:
     entities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     output_path: str = ""
     keep_outputs: bool = True
+    keep_log: bool = False
     serve: Serve = field(default_factory=Serve)
     python: str = "python3"
     binding: str = "auto"

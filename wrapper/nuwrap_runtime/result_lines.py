@@ -22,6 +22,10 @@ from nuwrap_runtime.schema import faults
 
 VARIABLE = "NUWRAP_RESULT_LINES"
 MARK = "nuwrap-result: "
+# Around what is kept in `log/` too; the end tells how much stands between the two.
+LOG_FOLDER = "log"
+LOG_MARK = "nuwrap-log: "
+LOG_BEGINS, LOG_ENDS = f"{LOG_MARK}begins", f"{LOG_MARK}{{}} lines, {{}} bytes"
 LINE_CHARACTERS = 8000
 PACKED_CHARACTERS = 32 * 1024 * 1024
 _LINE = re.compile(rf"{MARK}([1-9]\d{{0,4}})/([1-9]\d{{0,4}}) ([0-9a-f]{{32}}) ([A-Za-z0-9+/=]{{1,{LINE_CHARACTERS}}})")

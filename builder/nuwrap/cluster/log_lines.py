@@ -15,6 +15,7 @@ LINE_BYTES: Final = 1024 * 1024
 MOMENT: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S+ ")
 # The kubelet gives the newest of a log's files alone: when the line that was read last is not there any more, those
 # after it may be gone with others.
+NO_LOG: Final = "nuwrap  no log: "
 GAP: Final = "nuwrap  lines may be missing here: the cluster has turned its log over before it was read, from {} to {}"
 
 Lines = Sequence[bytes]
@@ -88,7 +89,7 @@ class LogLines:
                     if line and is_new:  # the rest of a long one
                         fresh.append(line)
                     elif not self._at:  # the kubelet's own word
-                        fresh.append(b"nuwrap  no log: " + line)
+                        fresh.append(NO_LOG.encode() + line)
                     continue
                 at, _, text = line.partition(b" ")
                 moment = at.decode("ascii", "replace")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
@@ -109,6 +111,12 @@ class Screen:
     on_wait: Callable[[str], None] = lambda _reason: None
     keep_open: Sequence[int] = ()
     is_detached: bool = False
+
+    def tell(self, text: str, log: int) -> None:
+        """Say something of our own, here and in a run's log; a screen for JSON lines hears nothing."""
+        for target in (*(() if self.is_json else self.err), log):
+            with suppress(OSError):  # nobody reads it
+                os.write(target, f"nuwrap  {text}\n".encode())
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -77,14 +77,12 @@ class Following:
 
     def read_log(self, pod: str, container: str, *, runs_once: bool) -> LogReader:
         """Return a reader of the container's log, which is passed on to the screen and the run's log; see LogLines."""
-        paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.secrets)
+        paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.log, self.secrets)
         return LogReader(self.cluster, pod, container, paper, runs_once=runs_once)
 
     def tell(self, text: str) -> None:
-        """Say something of our own; a screen for JSON lines hears nothing."""
-        for target in (*(() if self.screen.is_json else self.screen.err), self.log):
-            with suppress(OSError):  # nobody reads it
-                os.write(target, f"nuwrap  {text}\n".encode())
+        """See `Screen.tell`."""
+        self.screen.tell(text, self.log)
 
     def events(self, *names: str) -> list[Mapping[str, Any]]:
         """See `events_about`."""
@@ -211,7 +209,11 @@ class JobFollower:
             return None
         job = self._ask_job() or job  # which may have got its reason by now
         name = pod["metadata"]["name"]  # another pod's result is not the run's
-        lines = [line for (one, _), reader in self._readers.items() if one == name for line in reader.result]
+        readers = [reader for (one, _), reader in self._readers.items() if one == name]
+        if ended.message:
+            for reader in readers:
+                reader.miss_end()
+        lines = [line for reader in readers for line in reader.result]
         taken = _count_taken(job, pod)
         return Outcome(ended, job_failure(job), why_gone(pod), is_stopped(job), result=lines, taken=taken)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,24 +13,29 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nuwrap.cluster.client import Cluster
-from nuwrap.cluster.log_lines import LogLines
+from nuwrap.cluster.log_lines import GAP, NO_LOG, LogLines
 from nuwrap.command import Mask
-from nuwrap_runtime.result_lines import MARK
+from nuwrap.platforms.run_folder import LOST_LINES, write_private
+from nuwrap_runtime.result_lines import LOG_ENDS, LOG_MARK, MARK
 
 LOOK_S: Final = 0.1
 READ: Final = "log-read"  # folder of the run's
 OWN: Final = (b"nuwrap", b"[nuwrap")  # how the host begins its own lines
+NO_LINE: Final = (NO_LOG.encode(), GAP.partition("{")[0].encode())  # our own words about the log
+KEPT: Final = re.compile(LOG_ENDS.format(r"(\d{1,15})", r"(\d{1,18})").encode())
 
 
 @dataclass(frozen=True)
 class Paper:
     """Where a run's log goes: what the function prints to `out`, what the host says to `err`, which the cluster keeps
-    together, `secrets` masked; and the `folder` that remembers how far it was read, for who follows next.
+    together, `secrets` masked; and the `folder` that remembers how far it was read, for who follows next. `log` is
+    the run's log, which is among both.
     """
 
     out: Sequence[int]
     err: Sequence[int]
     folder: str
+    log: int
     secrets: Sequence[str] = field(default=(), repr=False)
 
 
@@ -38,13 +45,15 @@ class LogReader:
     def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper, *, runs_once: bool) -> None:
         self._cluster, self._container, self._paper = cluster, container, paper
         self._mark = os.path.join(paper.folder, READ, f"{pod}.{container}")
-        last, count = _read_mark(self._mark)
+        last, count, kept, begin = _read_mark(self._mark)
         self._lines = LogLines(
             cluster, pod, container, last=last, count=count, is_counted=_is_printed, runs_once=runs_once
         )
         self._thread = threading.Thread(target=self._lines.read, args=(self._take,), daemon=True)
         self._mask = Mask(paper.secrets)
+        self._kept, self._begin = kept, begin  # lines that the host keeps too, and where in the log they begin
         self._heard = 0
+        self._has_log_begun = bool(begin)
         self.result: list[bytes] = []
 
     def start(self) -> None:
@@ -73,10 +82,18 @@ class LogReader:
         """Read no further."""
         self._lines.stop()
 
+    def miss_end(self) -> None:
+        """Note that the last lines are missing where the host, which has told its result, has told none as the last."""
+        if self._has_log_begun:
+            self._note_lost("lines of it", 0)
+
     def _take(self, lines: Sequence[bytes]) -> None:
         self._heard += 1
         for text in lines:
-            if _is_printed(text):
+            if text.startswith(LOG_MARK.encode()):
+                self._take_log_mark(text)
+            elif _is_printed(text):
+                self._kept += not text.startswith(NO_LINE)
                 self._tell(self._mask.feed(text, last=True))
             else:
                 self.result.append(text)
@@ -85,8 +102,22 @@ class LogReader:
     def _remember(self) -> None:
         making = f"{self._mark}.part"
         with open(making, "w", encoding="ascii", errors="replace") as file:
-            file.write(f"{self._lines.last} {self._lines.count}")
+            file.write(f"{self._lines.last} {self._lines.count} {self._kept} {self._begin}")
         os.replace(making, self._mark)
+
+    def _take_log_mark(self, text: bytes) -> None:
+        """Note which lines of those that the host has kept are missing here; see `LOST_LINES`."""
+        told = KEPT.fullmatch(text)
+        self._has_log_begun = not told
+        if not told:
+            self._kept, self._begin = 0, os.fstat(self._paper.log).st_size
+        elif int(told[1]) > self._kept:
+            self._note_lost(f"{int(told[1]) - self._kept:,} of {int(told[1]):,} lines", int(told[2]))
+
+    def _note_lost(self, lines: str, size: int) -> None:
+        lost = {"begin": self._begin, "end": os.fstat(self._paper.log).st_size, "bytes": size}
+        write_private(os.path.join(self._paper.folder, LOST_LINES), json.dumps(lost))
+        self._tell(f"nuwrap  {lines} were gone from the cluster before they could be read".encode())
 
     def _tell(self, text: bytes) -> None:
         is_own = text.startswith(OWN)
@@ -97,19 +128,21 @@ class LogReader:
                 os.write(target, text + b"\n")
 
 
-def _read_mark(path: str) -> tuple[str, int]:
-    """Return the moment of the last line that was passed on, and how many of that moment were."""
+def _read_mark(path: str) -> tuple[str, int, int, int]:
+    """Return the moment of the last line that was passed on, how many of that moment were, how many of those that the
+    host keeps, and where in the log these begin.
+    """
     try:
         with open(path, encoding="ascii") as file:
-            moment, count = file.read(100).split(" ")
-        return moment, int(count)
+            moment, count, kept, begin = file.read(100).split(" ")
+        return moment, int(count), int(kept), int(begin)
     except (OSError, ValueError):
-        return "", 0
+        return "", 0, 0, 0
 
 
 def _is_printed(text: bytes) -> bool:
-    """Tell a line from those by which the host tells its result, of which who follows next needs all."""
-    return not text.startswith(MARK.encode())
+    """Tell a line from those by which the host tells its result and its log's end: who follows next needs them all."""
+    return not text.startswith((MARK.encode(), LOG_MARK.encode()))
 
 
 class Heard:

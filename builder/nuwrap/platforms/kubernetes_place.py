@@ -92,11 +92,13 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
 
 
 def _launch_inside(launch: Launch) -> Launch:
-    """Return the launch as the pod reads it: results come back by the log, outputs to an address alone."""
+    """Return the launch as the pod reads it: results come back by the log; outputs, and the log itself, which a cluster
+    does not keep whole, go to an address alone.
+    """
     keeps = "://" in launch.output_path
-    if launch.mode != "job" or keeps:
+    if launch.mode != "job":
         return launch
-    return replace(launch, output_path="", keep_outputs=False)
+    return replace(launch, keep_log=True) if keeps else replace(launch, output_path="", keep_outputs=False)
 
 
 def _pod(job: Job, launch: Launch, patch: Mapping[str, Any], places: Mapping[str, str]) -> Pod:

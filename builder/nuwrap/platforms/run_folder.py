@@ -12,6 +12,9 @@ from nuwrap_runtime.launch import VARIABLES, Launch
 
 STORE = ".nuwrap"
 LAUNCH, LOG, RESULT = "launch.json", "log.txt", "result.json"
+# Which part of the log lacks lines that the host keeps beside the outputs: {"begin", "end", "bytes"}, the first two
+# where in the log it stands, the last how much it should have.
+LOST_LINES = "lost-lines.json"
 
 # Of the host's own variables, those that describe this machine and not a function: they count where the launch does
 # not say it. All others the launch decides.

@@ -18,9 +18,10 @@ from nuwrap.command import Command, hide_environment, own_program, start_detache
 from nuwrap.errors import NotFound, NuwrapError
 from nuwrap.platforms import REMOTE, GoesOn, Screen, get_platform, goes_on_there
 from nuwrap.platforms import Placed as PlacedHere
-from nuwrap.platforms.run_folder import LOG
+from nuwrap.platforms.run_folder import LOG, open_log
 from nuwrap.runs import alive, collect
 from nuwrap.runs.followers import hand_over
+from nuwrap.runs.whole_log import complete
 from nuwrap.store import ERROR, PENDING, RUNNING, STOPPED, RunRecord, Store, open_store
 from nuwrap.store.secrets import Secrets
 
@@ -83,7 +84,7 @@ def attend(store: Store, home: str, placed: Placed, screen: Screen) -> tuple[int
     alive.add_process(placed.held, "supervisor", os.getpid())
     try:
         code = _attend(store, placed.record, placed.here, placed.held, placed.secrets, screen) or 0
-        return code, _finish(store, placed.record, code)
+        return code, _finish(store, placed.record, code, screen)
     except GoesOn:
         raise
     except NuwrapError as exc:
@@ -137,7 +138,7 @@ def supervise(store: Store, home: str, run: str, held: int, start_at: str) -> in
         return 0
     if not goes_on_there(record.platform, record.action):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what it has left is kept
-    _finish(store, record, code)
+    _finish(store, record, code, Screen(is_detached=True))
     return 0
 
 
@@ -206,8 +207,13 @@ def _tell_addresses(store: Store, record: RunRecord, has_ended: threading.Event)
                 store.change_run(record.id, RUNNING, service=service)
 
 
-def _finish(store: Store, record: RunRecord, code: int) -> RunRecord:
+def _finish(store: Store, record: RunRecord, code: int, screen: Screen) -> RunRecord:
+    def say(text: str) -> None:
+        with open_log(record.folder) as log:
+            screen.tell(text, log)
+
     try:
+        complete(record, say)
         return collect.finish(store, record, code)
     except NotFound:  # deleted meanwhile, with its project
         return record

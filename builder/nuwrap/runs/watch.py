@@ -20,6 +20,7 @@ from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.platforms import REMOTE, get_remote, goes_on_there
 from nuwrap.platforms.run_folder import LOG
 from nuwrap.runs import alive, collect, remote, supervisor
+from nuwrap.runs.whole_log import log_path
 from nuwrap.store import CREATED, ENDED, PENDING, RUNNING, RunRecord, Store
 
 POLL_SECONDS = 0.01, 0.1  # between two looks, at first and of who has waited for long
@@ -111,9 +112,10 @@ def wait_ready(store: Store, home: str, record: RunRecord, *, timeout_s: float) 
 
 def follow_log(store: Store, home: str, record: RunRecord, *, follow: bool) -> Iterator[bytes]:
     """Yield what the run has printed until now, with `follow` until its end."""
-    path = os.path.join(record.folder, LOG)
-    at = 0
+    path, at = os.path.join(record.folder, LOG), 0
     for now in _followed(store, home, record, None) if follow else (record,):
+        if not at and now.state in ENDED:
+            path = log_path(record.folder)
         for piece in _read_from(path, at):
             at += len(piece)
             yield piece

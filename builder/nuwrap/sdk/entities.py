@@ -253,7 +253,7 @@ def _not_found(project: str, type_: str, name: str, what: str) -> NotFound:
 
 
 def _fetch(address: str) -> str:
-    from nuwrap.sdk.transfer import copy
+    from nuwrap.runs.transfer import copy
 
     folder = tempfile.mkdtemp(prefix="nuwrap-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

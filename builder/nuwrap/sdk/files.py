@@ -8,8 +8,8 @@ from typing import Any
 
 from nuwrap.errors import PlatformError, UsageError
 from nuwrap.platforms.run_folder import make_folder
+from nuwrap.runs.transfer import copy
 from nuwrap.sdk import context
-from nuwrap.sdk.transfer import copy
 from nuwrap.store import EntityRecord
 from nuwrap_runtime import entities as runtime
 

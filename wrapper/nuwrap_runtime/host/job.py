@@ -14,10 +14,19 @@ from nuwrap_runtime.errors import NuwrapError, OutputsError, PlatformError, Stop
 from nuwrap_runtime.host.addresses import shown
 from nuwrap_runtime.host.endings import EXIT_CODES, WorkerEnded
 from nuwrap_runtime.host.interpreter import probe
+from nuwrap_runtime.host.kept_log import KeptLog
 from nuwrap_runtime.host.outputs import Upload
 from nuwrap_runtime.host.prepare import Prepared, prepare
 from nuwrap_runtime.host.report import Report, datetime_now
-from nuwrap_runtime.host.results import OUTPUTS, RESULT, find_destination, open_outputs, print_result, write_result
+from nuwrap_runtime.host.results import (
+    OUTPUTS,
+    RESULT,
+    Destination,
+    find_destination,
+    open_outputs,
+    print_result,
+    write_result,
+)
 from nuwrap_runtime.host.workers import TimedOut, Worker
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder, undisturbed
 from nuwrap_runtime.journal import Journal
@@ -42,8 +51,24 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
     """Run the launch to its end and return the exit code; the result document is written whatever happens."""
     started = datetime_now()
     destination = find_destination(launch, environ)
-    folder = destination.folder
-    open_outputs(folder, launch.run)  # what is another run's stays as it is: no result is written there
+    open_outputs(destination.folder, launch.run)  # what is another run's stays as it is: no result is written there
+    kept = KeptLog(destination, report, environ)
+    try:
+        return _run(_Run(launch, destination, kept, started), environ, report)
+    finally:
+        kept.finish()
+
+
+@dataclass(frozen=True)
+class _Run:
+    launch: Launch
+    destination: Destination
+    log: KeptLog
+    started: str
+
+
+def _run(run: _Run, environ: Mapping[str, str], report: Report) -> int:
+    launch, destination, folder = run.launch, run.destination, run.destination.folder
     upload: Optional[Upload] = None  # once the address is this run's
     prepared: Optional[Prepared] = None
     try:
@@ -51,6 +76,8 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
             asked = Upload(launch, destination, report, environ)
             asked.begin()
             upload = asked
+        if launch.keep_log:
+            run.log.begin(upload)
         with open_workspace(environ) as workspace:
             prepared = prepare(launch, workspace, environ, report, mode="job", outputs=os.path.join(folder, OUTPUTS))
             outcome = _call(launch, prepared, report)
@@ -64,9 +91,10 @@ def run_job(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
         report.error(f"{report.phase}: {traceback.format_exc()}")
         outcome = Outcome(PlatformError.exit_code, failure=Failure(report.phase, type(exc).__name__, str(exc)))
     with undisturbed():
-        result = _result(launch, outcome, prepared, report, started=started, folder=folder)
+        result = _result(launch, outcome, prepared, report, started=run.started, folder=folder)
     if upload:
         result = _store(upload, result)
+    run.log.finish()
     with undisturbed():
         result = replace(result, finished=datetime_now(), warnings=report.warnings)
         result = replace(result, seconds={**report.seconds, "total": report.total()})

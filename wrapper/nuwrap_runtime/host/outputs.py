@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from nuwrap_runtime.launch import Launch
 from nuwrap_runtime.result import Result
 
 BEGIN_SECONDS: Final = 120.0
+LOG_SECONDS: Final = 120.0
 RESULT_SECONDS: Final = 60.0  # a stop that comes meanwhile waits: the result is small, and says how the run ended
 
 
@@ -54,6 +55,10 @@ class Upload:
             if result.exit_code:  # the failure that the result tells will be the first one, not this one
                 self.report.warn(f"not all outputs are at {shown(self.destination.address)}")
             raise
+
+    def store_log(self, paths: Sequence[str]) -> None:
+        """Upload parts of the log. Raises OutputsError."""
+        self._ask({"do": "store", "paths": list(paths)}, LOG_SECONDS, "the time for a part of the log")
 
     def store_result(self) -> None:
         """Upload the result document. Raises OutputsError."""

@@ -29,6 +29,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ORPHAN_ROUNDS = 100
 POLL_SECONDS = 0.05
+SPARED: set[int] = set()  # children of this process that outlive what it runs: who keeps its log
 OUTPUT_BYTES = 64 * 1024 * 1024  # of a standard output; what is run here answers with a few lines
 PIPE_BYTES = 1024 * 1024  # most that a pipe holds on Linux (/proc/sys/fs/pipe-max-size)
 _LINE_END = re.compile(rb"[\r\n]+")  # progress bars end their lines with \r
@@ -185,9 +186,10 @@ def _children() -> list[int]:
     path = f"/proc/self/task/{os.getpid()}/children"
     try:
         with open(path, encoding="ascii") as stream:
-            return [int(pid) for pid in stream.read().split()]
+            found = [int(pid) for pid in stream.read().split()]
     except OSError:  # no Linux, or a kernel without CONFIG_PROC_CHILDREN
         return []
+    return [pid for pid in found if pid not in SPARED]
 
 
 def _kill(pid: int) -> None:

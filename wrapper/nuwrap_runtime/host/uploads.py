@@ -9,9 +9,11 @@ from typing import Any, Final, Optional
 
 from nuwrap_runtime.errors import OutputsError
 from nuwrap_runtime.host.addresses import scheme_of, shown
+from nuwrap_runtime.host.log_keeper import is_part
 from nuwrap_runtime.host.results import OUTPUTS, RESULT
 from nuwrap_runtime.host.stores import Access, Progress, StoreError, WritableStore, open_writable, together
 from nuwrap_runtime.launch import Network
+from nuwrap_runtime.result_lines import LOG_FOLDER
 
 MARKER: Final = ".run"
 MARKER_BYTES, RESULT_BYTES = 4096, 16 * 1024 * 1024
@@ -68,9 +70,14 @@ def _read(store: WritableStore, address: str, limit: int) -> Optional[bytes]:
 
 def _left(store: WritableStore, address: str) -> list[str]:
     try:
-        return [entry.address for entry in store.find(f"{address}{OUTPUTS}/")]
+        return [entry.address for entry in store.find(address) if _is_ours(entry.name)]
     except StoreError:  # there is none, or none that we may list; the result names those that count
         return []
+
+
+def _is_ours(name: str) -> bool:
+    folder, _, rest = name.partition("/")
+    return folder == OUTPUTS or (folder == LOG_FOLDER and is_part(rest))
 
 
 def _store(store: WritableStore, address: str, folder: str, paths: Sequence[str], progress: Progress) -> None:

@@ -26,6 +26,7 @@ from nuwrap.command import Stops
 from nuwrap.errors import NuwrapError, PlatformError
 from nuwrap.plan.kubernetes.labels import RUN_LABEL
 from nuwrap.platforms import GoesOn, Screen
+from nuwrap.platforms.kubernetes_earlier import Earlier
 from nuwrap.platforms.kubernetes_evictions import Evictions, count_failed
 from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
 from nuwrap.platforms.kubernetes_login import LoginNews
@@ -78,7 +79,9 @@ class Following:
     def read_log(self, pod: str, container: str, *, runs_once: bool) -> LogReader:
         """Return a reader of the container's log, which is passed on to the screen and the run's log; see LogLines."""
         paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.log, self.secrets)
-        return LogReader(self.cluster, pod, container, paper, runs_once=runs_once)
+        is_kept = container in MAINS and self.wanted.launch.get("keep_log")
+        earlier = Earlier(self.screen.find_kept_log) if is_kept else None
+        return LogReader(self.cluster, pod, container, paper, runs_once=runs_once, earlier=earlier)
 
     def tell(self, text: str) -> None:
         """See `Screen.tell`."""

@@ -15,6 +15,7 @@ from typing import Final
 from nuwrap.cluster.client import Cluster
 from nuwrap.cluster.log_lines import GAP, NO_LOG, LogLines
 from nuwrap.command import Mask
+from nuwrap.platforms.kubernetes_earlier import Earlier
 from nuwrap.platforms.run_folder import LOST_LINES, write_private
 from nuwrap_runtime.result_lines import LOG_ENDS, LOG_MARK, MARK
 
@@ -42,7 +43,16 @@ class Paper:
 class LogReader:
     """Reads the log of one container in a thread of its own. `result` has the lines that tell the host's result."""
 
-    def __init__(self, cluster: Cluster, pod: str, container: str, paper: Paper, *, runs_once: bool) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        pod: str,
+        container: str,
+        paper: Paper,
+        *,
+        runs_once: bool,
+        earlier: Earlier | None = None,
+    ) -> None:
         self._cluster, self._container, self._paper = cluster, container, paper
         self._mark = os.path.join(paper.folder, READ, f"{pod}.{container}")
         last, count, kept, begin = _read_mark(self._mark)
@@ -51,9 +61,11 @@ class LogReader:
         )
         self._thread = threading.Thread(target=self._lines.read, args=(self._take,), daemon=True)
         self._mask = Mask(paper.secrets)
-        self._kept, self._begin = kept, begin  # lines that the host keeps too, and where in the log they begin
+        # Lines that the host keeps too, and where in the log they begin: -1 before, and after their end.
+        self._kept, self._begin = kept, begin
         self._heard = 0
-        self._has_log_begun = bool(begin)
+        self._earlier = None if last else earlier
+        self._again = 0  # lines that come next and are told already
         self.result: list[bytes] = []
 
     def start(self) -> None:
@@ -84,12 +96,16 @@ class LogReader:
 
     def miss_end(self) -> None:
         """Note that the last lines are missing where the host, which has told its result, has told none as the last."""
-        if self._has_log_begun:
+        if self._begin >= 0:
             self._note_lost("lines of it", 0)
 
     def _take(self, lines: Sequence[bytes]) -> None:
         self._heard += 1
-        for text in lines:
+        if lines and self._earlier:
+            self._begin_earlier(lines, self._earlier)
+        again = min(self._again, len(lines))
+        self._again -= again
+        for text in lines[again:]:
             if text.startswith(LOG_MARK.encode()):
                 self._take_log_mark(text)
             elif _is_printed(text):
@@ -105,17 +121,29 @@ class LogReader:
             file.write(f"{self._lines.last} {self._lines.count} {self._kept} {self._begin}")
         os.replace(making, self._mark)
 
+    def _begin_earlier(self, lines: Sequence[bytes], earlier: Earlier) -> None:
+        """Tell what comes before these first lines, where the cluster has it no more."""
+        self._earlier = None
+        at = os.fstat(self._paper.log).st_size
+        count, again = earlier.tell(lines, self._tell)
+        if count:
+            self._kept, self._begin = count, at
+            if again is None:
+                self._tell(b"nuwrap  lines are missing here: the cluster has them no more, and they are not kept yet")
+        self._again = again or 0
+
     def _take_log_mark(self, text: bytes) -> None:
         """Note which lines of those that the host has kept are missing here; see `LOST_LINES`."""
         told = KEPT.fullmatch(text)
-        self._has_log_begun = not told
         if not told:
             self._kept, self._begin = 0, os.fstat(self._paper.log).st_size
-        elif int(told[1]) > self._kept:
+            return
+        if int(told[1]) > self._kept:
             self._note_lost(f"{int(told[1]) - self._kept:,} of {int(told[1]):,} lines", int(told[2]))
+        self._begin = -1
 
     def _note_lost(self, lines: str, size: int) -> None:
-        lost = {"begin": self._begin, "end": os.fstat(self._paper.log).st_size, "bytes": size}
+        lost = {"begin": max(0, self._begin), "end": os.fstat(self._paper.log).st_size, "bytes": size}
         write_private(os.path.join(self._paper.folder, LOST_LINES), json.dumps(lost))
         self._tell(f"nuwrap  {lines} were gone from the cluster before they could be read".encode())
 
@@ -130,14 +158,14 @@ class LogReader:
 
 def _read_mark(path: str) -> tuple[str, int, int, int]:
     """Return the moment of the last line that was passed on, how many of that moment were, how many of those that the
-    host keeps, and where in the log these begin.
+    host keeps, and where in the log these begin, -1 for nowhere.
     """
     try:
         with open(path, encoding="ascii") as file:
             moment, count, kept, begin = file.read(100).split(" ")
         return moment, int(count), int(kept), int(begin)
     except (OSError, ValueError):
-        return "", 0, 0, 0
+        return "", 0, 0, -1
 
 
 def _is_printed(text: bytes) -> bool:

@@ -21,7 +21,7 @@ from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import LOG, open_log
 from nuwrap.runs import alive, collect
 from nuwrap.runs.followers import hand_over
-from nuwrap.runs.whole_log import complete
+from nuwrap.runs.whole_log import complete, fetch_kept
 from nuwrap.store import ERROR, PENDING, RUNNING, STOPPED, RunRecord, Store, open_store
 from nuwrap.store.secrets import Secrets
 
@@ -183,7 +183,13 @@ def _attend(
             store.change_run(record.id, PENDING, reason)
 
     # The host holds the lock too: a job goes on when its supervisor is killed, and so does the run.
-    shown = replace(screen, on_start=begin, on_wait=wait, keep_open=(*screen.keep_open, held))
+    shown = replace(
+        screen,
+        on_start=begin,
+        on_wait=wait,
+        keep_open=(*screen.keep_open, held),
+        find_kept_log=lambda: fetch_kept(record),
+    )
     try:
         if record.action == "build":
             return attending.attend(here, secrets=secrets, screen=shown)

@@ -18,7 +18,7 @@ from nuwrap_runtime.result_lines import LOG_FOLDER
 
 WHOLE: Final = "whole-log.txt"
 MOST_BYTES: Final = 1024**3  # of a log that is fetched without being asked for
-PARTS: Final = "log-parts"
+PARTS, KEPT = "log-parts", "kept-log.txt"  # while they are put together
 
 
 def log_path(folder: str) -> str:
@@ -39,33 +39,54 @@ def complete(record: RunRecord, say: Callable[[str], None]) -> None:
     if not address.startswith("s3://") or lost["bytes"] > MOST_BYTES:
         say(f"all of the log is in {address}")
         return
-    parts = os.path.join(record.folder, PARTS)
-    shutil.rmtree(parts, ignore_errors=True)  # of one who was killed
     try:
-        copy(address, parts)
-        _put_together(record.folder, parts, lost)
+        _put_together(record.folder, _fetch(record.folder, address), lost)
         os.unlink(noted)
     except (NuwrapError, OSError) as exc:
         say(f"all of the log is in {address}, and cannot be fetched: {exc}")
         return
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
     say(f"all of the log was fetched from {address}; `nuwrap logs {record.id[:8]}` has it")
 
 
-def _put_together(folder: str, parts: str, lost: Mapping[str, Any]) -> None:
-    """Write what came before the kept lines, those, and what came after them."""
-    made = os.path.join(folder, f"{WHOLE}.part")
+def fetch_kept(record: RunRecord) -> str:
+    """Fetch what is kept of the log until now, and return the path of a file with it, "" where that is nothing."""
+    address = f"{result_place(record).address}{LOG_FOLDER}/"
+    if not address.startswith("s3://"):
+        return ""
     try:
-        with open(os.path.join(folder, LOG), "rb") as log, open(made, "wb") as whole:
+        return _fetch(record.folder, address)
+    except (NuwrapError, OSError):  # there is none yet, or it is not reached: the cluster has some of it
+        return ""
+
+
+def _fetch(folder: str, address: str) -> str:
+    """Return the path of a file with all parts. Raises NuwrapError, OSError."""
+    parts, kept = os.path.join(folder, PARTS), os.path.join(folder, KEPT)
+    shutil.rmtree(parts, ignore_errors=True)  # of one who was killed
+    try:
+        copy(address, parts)
+        with open(kept, "wb") as whole:
             os.fchmod(whole.fileno(), 0o600)
-            whole.write(log.read(lost["begin"]))
             for name in sorted(os.listdir(parts)):
                 with open(os.path.join(parts, name), "rb") as part:
                     shutil.copyfileobj(part, whole)
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return kept
+
+
+def _put_together(folder: str, kept: str, lost: Mapping[str, Any]) -> None:
+    """Write what came before the kept lines, those, and what came after them."""
+    made = os.path.join(folder, f"{WHOLE}.part")
+    try:
+        with open(os.path.join(folder, LOG), "rb") as log, open(kept, "rb") as middle, open(made, "wb") as whole:
+            os.fchmod(whole.fileno(), 0o600)
+            whole.write(log.read(lost["begin"]))
+            shutil.copyfileobj(middle, whole)
             log.seek(lost["end"])
             shutil.copyfileobj(log, whole)
         os.replace(made, os.path.join(folder, WHOLE))
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(made)
+        for path in (made, kept):
+            with suppress(FileNotFoundError):
+                os.unlink(path)

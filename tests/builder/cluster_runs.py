@@ -45,6 +45,13 @@ def flood(n: int):
         print(f"{number:07} {'x' * 91}")
 
 
+def flood_and_tick(n: int, ticks: int):
+    flood(n)
+    for number in range(n, n + ticks):
+        print(f"{number:07} x", flush=True)
+        time.sleep(0.5)
+
+
 def boom():
     raise ValueError("the reason")
 

@@ -249,16 +249,22 @@ def test_a_service_whose_program_is_not_in_its_image_ends_with_its_reason(kube: 
     assert (run.state, run.status.exit_code) == ("ERROR", 10)
 
 
+def colleague(tmp_path: Path, run_nuwrap: Nuwrap) -> dict[str, str]:
+    """The variables of somebody else, whose history is empty and whose cluster is the same."""
+    other = {"NUWRAP_HOME": str(tmp_path / "colleague")}
+    for name in ("images.registry", "registries.insecure", "kubernetes.namespace"):
+        value = json.loads((tmp_path / "home" / "config.json").read_text())[name]
+        run_nuwrap("config", "set", name, ",".join(value) if isinstance(value, list) else value, **other)
+    return other
+
+
 def test_a_colleague_finds_follows_and_stops_what_somebody_else_has_begun(
     kube: Kube, namespace: str, tmp_path: Path, run_nuwrap: Nuwrap
 ) -> None:
     job = kube.function("lines").run("job", parameters={"n": 60})
     service = kube.function("greet").run("serve")
     service.wait(300)
-    other = {"NUWRAP_HOME": str(tmp_path / "colleague")}
-    for name in ("images.registry", "registries.insecure", "kubernetes.namespace"):
-        value = json.loads((tmp_path / "home" / "config.json").read_text())[name]
-        run_nuwrap("config", "set", name, ",".join(value) if isinstance(value, list) else value, **other)
+    other = colleague(tmp_path, run_nuwrap)
     listed = run_nuwrap("ps", "--all", "--limit", "500", "--platform", "kubernetes", "--json", **other)
     assert listed.returncode == 0, listed.stderr
     assert {job.id, service.id} <= {one["id"] for one in json.loads(listed.stdout)}
@@ -336,6 +342,30 @@ def test_a_log_is_whole_though_the_cluster_has_turned_it_over_before_it_was_read
     printed = [line for line in run.logs().splitlines() if not line.startswith("nuwrap")]
     wrong = [(number, line) for number, line in enumerate(printed) if not line.startswith(f"{number:07} x")]
     assert (len(printed), wrong[:3]) == (1_000_000, [])
+
+
+def test_who_comes_late_has_what_the_cluster_has_turned_over(
+    kube: Kube, bucket: str, cluster: Cluster, namespace: str, tmp_path: Path, run_nuwrap: Nuwrap
+) -> None:
+    kube.set("artifacts_store", bucket)
+    kube.set("kubernetes.send_secrets", "true")
+    run = kube.function("flood_and_tick").run("job", parameters={"n": 300_000, "ticks": 80})
+
+    def is_turned_over() -> bool:
+        pods = [pod["metadata"]["name"] for pod in objects_of(cluster, namespace, run, "Pod")]
+        with suppress(PlatformError), cluster.log(pods[0], container="main", namespace=namespace) as pieces:
+            return b"nuwrap-log: begins" not in next(pieces, b"nuwrap-log: begins")[:2000]
+        return False
+
+    until(lambda: run.state == "RUNNING")
+    until(is_turned_over)
+    other = colleague(tmp_path, run_nuwrap)
+    assert run_nuwrap("ps", "--platform", "kubernetes", **other).returncode == 0
+    followed = run_nuwrap("logs", "-f", run.id, **other).stdout
+    assert followed.startswith("0000000 x") or "\n0000000 x" in followed
+    for text in (run_nuwrap("logs", run.id, **other).stdout, run.logs()):
+        lines = [line for line in text.splitlines() if not line.startswith("nuwrap")]
+        assert [int(line[:7]) for line in lines] == list(range(300_080))
 
 
 def placed(kube: Kube, handler: str, **values: Any) -> Any:

@@ -73,6 +73,15 @@ def head(file):
         return lines.readline()
 
 
+def load(context, key):
+    with open(context.project.get_artifact(key).as_file()) as lines:
+        context.user_data.first = lines.readline()
+
+
+def first(context):
+    return {"first": context.user_data.first}
+
+
 def overwrite(file):
     open(file.as_file(), "w")
 

@@ -47,6 +47,18 @@ def test_what_a_job_leaves_in_a_claim_another_reads(kube: Kube, claim: str) -> N
     assert (reader.state, reader.result("output_0")) == ("COMPLETED", "import time\n"), reader.logs()
 
 
+def test_a_service_loads_what_a_job_has_left_in_a_claim(kube: Kube, claim: str) -> None:
+    kube.set("artifacts_store", f"pvc://{claim}")
+    (output,) = kube.job("keep").outputs().values()
+    function = kube.function("first", init_function="load")
+    service = function.run("serve", init_parameters={"key": output.key})
+    service.wait(300)
+    try:
+        assert service.invoke().json() == {"first": "import time\n"}
+    finally:
+        service.stop()
+
+
 def test_an_input_in_a_claim_cannot_be_changed(kube: Kube, claim: str) -> None:
     kube.set("artifacts_store", f"pvc://{claim}")
     (output,) = kube.job("keep").outputs().values()

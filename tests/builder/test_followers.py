@@ -9,12 +9,22 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from store_records import add_project
+from store_records import run as run_record
 from waiting import until
 
 from nuwrap.platforms import Placed
+from nuwrap.platforms.kubernetes_wanted import Wanted, write_wanted
 from nuwrap.runs import alive
 from nuwrap.runs.followers import hand_over
 from nuwrap.store import open_store
+
+KUBECONFIG = """\
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: u, user: {}}]
+"""
 
 
 @pytest.fixture
@@ -40,6 +50,26 @@ def test_a_run_is_handed_over_with_its_lock_and_nothing_is_left_when_none_is_fol
         hand_over(home, run, alive.take(home, run), here(tmp_path))
         until(lambda run=run: not alive.is_held(home, run))  # type: ignore[misc]
     assert len(files(home)) == 2  # one socket and its lock
+    until(lambda: files(home) == [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket's address has its folder's whole length")
+def test_what_goes_wrong_with_a_run_stands_in_its_own_log(home: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(KUBECONFIG)
+    for run in ("a", "b"):
+        folder = tmp_path / run
+        folder.mkdir()
+        launch = {"api": "nuwrap/v1", "handler": "f", "code": "x"}
+        write_wanted(str(folder), Wanted("c", "n", "job", "name", run, launch, objects={"pod": "none"}))
+        with closing(open_store(home)) as store:
+            add_project(store)
+            store.add_run(run_record(run, platform="kubernetes", folder=str(folder)))
+        hand_over(home, run, alive.take(home, run), here(tmp_path, KUBECONFIG=str(tmp_path / "config")))
+        until(lambda run=run: not alive.is_held(home, run))  # type: ignore[misc]
+    for run, other in ("ab", "ba"):
+        log = (tmp_path / run / "log.txt").read_text()
+        assert f"nuwrap: run {run}: Traceback" in log
+        assert f"run {other}:" not in log
     until(lambda: files(home) == [])
 
 

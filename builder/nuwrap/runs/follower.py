@@ -10,13 +10,15 @@ import socket
 import sys
 import threading
 import time
-from contextlib import closing
+import traceback
+from contextlib import closing, suppress
 from types import FrameType
 from typing import Final
 
 from nuwrap.command import hide_environment, stop_threads
 from nuwrap.errors import NuwrapError
 from nuwrap.platforms import share_watches
+from nuwrap.platforms.run_folder import open_log
 from nuwrap.runs import alive, followers, supervisor
 from nuwrap.store import Store, open_store
 
@@ -116,6 +118,19 @@ class Follower:
         try:
             supervisor.supervise(self._store, self._home, run, held, self._start_at)
         except (NuwrapError, OSError) as exc:  # the history, or the run's folder; who asks next for the run says so too
-            print(f"nuwrap: run {run}: {exc}", file=sys.stderr)
+            self._tell(run, str(exc))
+        except Exception:  # noqa: BLE001 - a fault of ours, which belongs into this run's log and ends no other's following
+            self._tell(run, traceback.format_exc())
         finally:
             alive.release(self._home, run, held)
+
+    def _tell(self, run: str, text: str) -> None:
+        """Write into the run's log why it is not followed; where that cannot be, to this process's, another run's."""
+        line = f"nuwrap: run {run}: {text}\n"
+        with suppress(NuwrapError, OSError):
+            record = self._store.get_run(run)
+            if record:
+                with open_log(record.folder) as log:
+                    os.write(log, line.encode())
+                return
+        sys.stderr.write(line)

@@ -174,9 +174,9 @@ def test_a_log_is_made_whole_from_its_parts(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("s3")
 def test_what_is_kept_until_now_is_fetched_where_there_is_some(tmp_path: Path) -> None:
     run = Ended(tmp_path, "", 0, "s3://bucket/runs/one/")
-    assert Path(whole_log.fetch_kept(run.record)).read_text() == "one\ntwo\nthree\n"
+    assert Path(whole_log.fetch_left(run.record, "log/")).read_text() == "one\ntwo\nthree\n"
     (run.folder / LAUNCH).write_text(json.dumps({"output_path": "s3://bucket/runs/two"}))
-    assert whole_log.fetch_kept(run.record) == ""
+    assert whole_log.fetch_left(run.record, "log/") == ""
 
 
 @pytest.mark.parametrize(

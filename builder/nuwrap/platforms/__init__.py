@@ -101,8 +101,9 @@ class Screen:
 
     With `is_json` a service tells its addresses and logs as JSON lines. `on_start` gets the process that was started,
     `on_wait` why a run has not begun yet, `keep_open` are descriptors that the process holds as long as it lives. With
-    `is_detached` nobody waits: a stop ends the process that follows a remote run, and not the run. `find_kept_log`
-    returns the path of a file with what its host has kept of its log until now, "" for none.
+    `is_detached` nobody waits: a stop ends the process that follows a remote run, and not the run. `fetch_left`
+    fetches what the host has left beside the outputs, `result.json` or all parts of `log/`, and returns the path of a
+    file with it, which the caller removes, "" for nothing.
     """
 
     out: Sequence[int] = ()
@@ -112,7 +113,7 @@ class Screen:
     on_wait: Callable[[str], None] = lambda _reason: None
     keep_open: Sequence[int] = ()
     is_detached: bool = False
-    find_kept_log: Callable[[], str] = lambda: ""
+    fetch_left: Callable[[str], str] = lambda _name: ""
 
     def tell(self, text: str, log: int) -> None:
         """Say something of our own, here and in a run's log; a screen for JSON lines hears nothing."""

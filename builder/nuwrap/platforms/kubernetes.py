@@ -28,7 +28,6 @@ from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped, note_asked,
 from nuwrap.platforms.kubernetes_submit import submit
 from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, read_wanted
 from nuwrap.platforms.run_folder import open_log
-from nuwrap_runtime.launch import parse_launch
 
 
 def _make(wanted: Wanted, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
@@ -83,7 +82,7 @@ def _attend_job(following: Following) -> int | None:
         raise
     if outcome is None:
         return None
-    code = write_end(following.folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
+    code = write_end(following, outcome)
     try:
         if not outcome.is_missing:
             cluster.patch("Job", wanted.name, {"spec": {"ttlSecondsAfterFinished": wanted.keep_finished_s}})

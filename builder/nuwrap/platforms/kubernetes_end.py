@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nuwrap.cluster.reasons import CANNOT_START, HINTS, MAINS, Ended
-from nuwrap.platforms.kubernetes_follow import Outcome
+from nuwrap.platforms.kubernetes_follow import Following, Outcome
 from nuwrap.platforms.kubernetes_wanted import Wanted
 from nuwrap.platforms.left import PHASES, localize, replace_result, write_failure
 from nuwrap.platforms.run_folder import RESULT
 from nuwrap_runtime.launch import Launch, parse_launch
-from nuwrap_runtime.result import SCHEMA, STOPPED, TERMINATION_BYTES, Failure
+from nuwrap_runtime.result import DOCUMENT_BYTES, SCHEMA, STOPPED, TERMINATION_BYTES, Failure
 from nuwrap_runtime.result_lines import read_result_lines
 from nuwrap_runtime.schema import faults
 
@@ -21,13 +21,15 @@ STOPPED_CODE, TIMEOUT_CODE, KILLED_CODE, PLATFORM_CODE = 143, 124, 137, 10
 LAST_BYTES: Final = 2 * TERMINATION_BYTES  # a message of another program is cut
 
 
-def write_end(folder: str, launch: Launch, outcome: Outcome, paths: Mapping[str, str]) -> int:
-    """Leave the result in the folder and return the exit code."""
-    told = _told(outcome)
+def write_end(following: Following, outcome: Outcome) -> int:
+    """Leave the result in the run's folder and return the exit code."""
+    folder, wanted = following.folder, following.wanted
+    launch = parse_launch(dict(wanted.launch))
+    told = _told(outcome, following.screen.fetch_left)
     if told:
         told = {"project": launch.project, "function": launch.function, "run": launch.run, **told}
         replace_result(folder, told)
-        localize(folder, paths)
+        localize(folder, wanted.paths)
     elif os.path.exists(os.path.join(folder, RESULT)):
         os.unlink(os.path.join(folder, RESULT))  # an earlier attempt's
     if outcome.is_stopped:
@@ -53,8 +55,11 @@ def _end_stopped(folder: str, launch: Launch, told: Mapping[str, Any]) -> int:
     return int(told["exit_code"])
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
-    """Return the host's own result: the whole one of its log, else the shortened one; {} where it told none."""
+def _told(outcome: Outcome, fetch_left: Callable[[str], str]) -> dict[str, Any]:
+    """Return the host's own result, {} where it told none: the whole one of its log, else the shortened one.
+
+    A log that was turned over has not the whole one either: then it is where the outputs are, if they are somewhere.
+    """
     whole = read_result_lines(line.decode("utf-8", "replace") for line in outcome.result)
     if whole:
         return whole
@@ -62,6 +67,22 @@ def _told(outcome: Outcome) -> dict[str, Any]:
         found = json.loads(outcome.ended.message) if outcome.ended else {}
     except (ValueError, RecursionError):
         return {}
+    if faults(found, SCHEMA):
+        return {}
+    return ("truncated" in found and _left(fetch_left(RESULT))) or found
+
+
+def _left(path: str) -> dict[str, Any]:
+    """Return the result document of the file, which is removed; {} for what is none."""
+    if not path:
+        return {}
+    try:
+        with open(path, "rb") as stream:
+            found = json.loads(stream.read(DOCUMENT_BYTES + 1))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    finally:
+        os.unlink(path)
     return found if not faults(found, SCHEMA) else {}
 
 

@@ -32,6 +32,7 @@ from nuwrap.platforms.kubernetes_log import Heard, LogReader, Paper
 from nuwrap.platforms.kubernetes_login import LoginNews
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted
+from nuwrap_runtime.result_lines import LOG_FOLDER
 
 LOOK_S: Final = 0.2
 EVENTS_S: Final = 2.0
@@ -80,7 +81,7 @@ class Following:
         """Return a reader of the container's log, which is passed on to the screen and the run's log; see LogLines."""
         paper = Paper((*self.screen.out, self.log), (*self.screen.err, self.log), self.folder, self.log, self.secrets)
         is_kept = container in MAINS and self.wanted.launch.get("keep_log")
-        earlier = Earlier(self.screen.find_kept_log) if is_kept else None
+        earlier = Earlier(lambda: self.screen.fetch_left(f"{LOG_FOLDER}/")) if is_kept else None
         return LogReader(self.cluster, pod, container, paper, runs_once=runs_once, earlier=earlier)
 
     def tell(self, text: str) -> None:

@@ -23,7 +23,6 @@ from nuwrap.platforms.kubernetes_names import take_name
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted, has_been_ready, note_ready
 from nuwrap.platforms.run_folder import write_private
-from nuwrap_runtime.launch import parse_launch
 
 Pods = Mapping[str, Mapping[str, Any]]
 
@@ -166,8 +165,7 @@ class ServiceFollower:
 
     def write_end(self, outcome: Outcome) -> int:
         """Leave the result in the folder and return the exit code."""
-        wanted = self.following.wanted
-        return write_end(self.following.folder, parse_launch(dict(wanted.launch)), outcome, wanted.paths)
+        return write_end(self.following, outcome)
 
     def remove(self) -> None:
         """Remove the Deployment, and with it all that belongs to it."""

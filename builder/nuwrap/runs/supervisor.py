@@ -21,7 +21,7 @@ from nuwrap.platforms import Placed as PlacedHere
 from nuwrap.platforms.run_folder import LOG, open_log
 from nuwrap.runs import alive, collect
 from nuwrap.runs.followers import hand_over
-from nuwrap.runs.whole_log import complete, fetch_kept
+from nuwrap.runs.whole_log import complete, fetch_left
 from nuwrap.store import ERROR, PENDING, RUNNING, STOPPED, RunRecord, Store, open_store
 from nuwrap.store.secrets import Secrets
 
@@ -188,7 +188,7 @@ def _attend(
         on_start=begin,
         on_wait=wait,
         keep_open=(*screen.keep_open, held),
-        find_kept_log=lambda: fetch_kept(record),
+        fetch_left=lambda name: fetch_left(record, name),
     )
     try:
         if record.action == "build":

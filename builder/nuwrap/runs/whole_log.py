@@ -18,7 +18,7 @@ from nuwrap_runtime.result_lines import LOG_FOLDER
 
 WHOLE: Final = "whole-log.txt"
 MOST_BYTES: Final = 1024**3  # of a log that is fetched without being asked for
-PARTS, KEPT = "log-parts", "kept-log.txt"  # while they are put together
+PARTS, FETCHED = "left-parts", "left"  # while they are put together
 
 
 def log_path(folder: str) -> str:
@@ -48,31 +48,37 @@ def complete(record: RunRecord, say: Callable[[str], None]) -> None:
     say(f"all of the log was fetched from {address}; `nuwrap logs {record.id[:8]}` has it")
 
 
-def fetch_kept(record: RunRecord) -> str:
-    """Fetch what is kept of the log until now, and return the path of a file with it, "" where that is nothing."""
-    address = f"{result_place(record).address}{LOG_FOLDER}/"
+def fetch_left(record: RunRecord, name: str) -> str:
+    """See `Screen.fetch_left`."""
+    address = result_place(record).address + name
     if not address.startswith("s3://"):
         return ""
     try:
         return _fetch(record.folder, address)
-    except (NuwrapError, OSError):  # there is none yet, or it is not reached: the cluster has some of it
+    except (NuwrapError, OSError):  # there is none, or it is not reached: the cluster has some of it
         return ""
 
 
 def _fetch(folder: str, address: str) -> str:
-    """Return the path of a file with all parts. Raises NuwrapError, OSError."""
-    parts, kept = os.path.join(folder, PARTS), os.path.join(folder, KEPT)
+    """Return the path of a file with what is at the address, of a folder all files in their order.
+
+    Raises NuwrapError, OSError.
+    """
+    parts, made = os.path.join(folder, PARTS), os.path.join(folder, FETCHED)
     shutil.rmtree(parts, ignore_errors=True)  # of one who was killed
     try:
         copy(address, parts)
-        with open(kept, "wb") as whole:
+        names = [os.path.join(parts, name) for name in sorted(os.listdir(parts))] if address.endswith("/") else [parts]
+        with open(made, "wb") as whole:
             os.fchmod(whole.fileno(), 0o600)
-            for name in sorted(os.listdir(parts)):
-                with open(os.path.join(parts, name), "rb") as part:
+            for name in names:
+                with open(name, "rb") as part:
                     shutil.copyfileobj(part, whole)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
-    return kept
+        with suppress(OSError):
+            os.unlink(parts)
+    return made
 
 
 def _put_together(folder: str, kept: str, lost: Mapping[str, Any]) -> None:

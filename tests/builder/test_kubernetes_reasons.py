@@ -154,3 +154,7 @@ def test_a_service_without_a_load_balancer_waits_for_it_or_for_what_its_cloud_sa
     assert why_no_balancer([event("FailedScheduling", "of its pod")]) == "its load balancer has no address yet"
     events = [event("SyncLoadBalancerFailed", "Error syncing load balancer:\nno subnet")]
     assert why_no_balancer(events) == "its load balancer has no address yet: Error syncing load balancer: no subnet"
+
+
+def test_a_pod_that_is_not_ready_yet_waits_for_its_function() -> None:
+    assert why_waiting(pod({"running": {}}), []).reason == "its function is loaded, and init_function runs"

@@ -147,6 +147,8 @@ def _step(pod: Mapping[str, Any]) -> str:
         if "running" in (one.get("state") or {}):
             doing = {"fetch": "its code and inputs are fetched", "runtime": "the runtime is brought in"}
             return doing.get(str(one.get("name")), f"its container {one.get('name')!r} runs first")
+    if is_main_running(pod):
+        return "its function is loaded, and init_function runs"
     return f"node {pod['spec']['nodeName']!r} gets its images and volumes"
 
 

@@ -123,13 +123,16 @@ class ServiceFollower:
             reader.finish(LOG_END_S, self._is_to_leave)
 
     def _failed_for_good(self, pods: Pods) -> Ended | None:
-        """Return the end of a container that no further start will change, of a service that has never been ready."""
+        """Return the end of a container that no further start will change, of a service that has never been ready.
+
+        A pod that was told to end says nothing of that kind: a processor of Nuclio's ends with 2 then.
+        """
         for pod in pods.values():
             ended = ended_container(pod, last=True)
             if ended:
                 self._last_end = ended
                 is_final = ended.exit_code in FINAL_CODES or ended.reason in CANNOT_START
-                if is_final and not self._was_ready:
+                if is_final and not self._was_ready and "deletionTimestamp" not in pod["metadata"]:
                     return ended
         return None
 

@@ -14,6 +14,7 @@ from nuwrap.cluster.reasons import (
     is_taken,
     job_failure,
     why_gone,
+    why_no_balancer,
     why_waiting,
 )
 
@@ -147,3 +148,13 @@ def test_a_pod_takes_requests_when_it_is_ready_and_not_on_its_way_out() -> None:
     assert is_main_running(ready)
     ready["metadata"]["deletionTimestamp"] = "2026-11-28T07:00:00Z"
     assert not is_ready(ready)
+
+
+def test_a_service_without_a_load_balancer_waits_for_it_or_for_what_its_cloud_says() -> None:
+    assert why_no_balancer([event("FailedScheduling", "of its pod")]) == "its load balancer has no address yet"
+    events = [event("SyncLoadBalancerFailed", "Error syncing load balancer:\nno subnet")]
+    assert why_no_balancer(events) == "its load balancer has no address yet: Error syncing load balancer: no subnet"
+
+
+def test_a_pod_that_is_not_ready_yet_waits_for_its_function() -> None:
+    assert why_waiting(pod({"running": {}}), []).reason == "its function is loaded, and init_function runs"

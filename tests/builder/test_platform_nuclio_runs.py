@@ -11,6 +11,7 @@ from command_line import Nuwrap
 from waiting import until
 
 from nuwrap.cluster.client import Cluster
+from nuwrap.cluster.reasons import is_main_running
 from nuwrap.errors import PlatformError
 
 KINDS = ("NuclioFunction", "Deployment", "Service", "Secret", "Pod")
@@ -85,16 +86,44 @@ def test_code_of_the_function_itself_and_requirements_serve(nuclio: Kube) -> Non
     run.stop()
 
 
-def test_why_a_service_waits_is_told_and_one_that_waits_for_too_long_is_given_up(
-    nuclio: Kube, cluster: Cluster, nuclio_namespace: str
-) -> None:
-    nuclio.set("kubernetes.pending_timeout_s", "60")  # the controller makes one function at a time
-    run = nuclio.function("greet").run("serve", node_selector=[{"key": "disk", "value": "gold"}])
-    with pytest.raises(PlatformError, match="no node takes it"):
+NOWHERE = [{"key": "disk", "value": "gold"}]
+
+
+def test_why_a_service_waits_is_told(nuclio: Kube, cluster: Cluster, nuclio_namespace: str) -> None:
+    run = nuclio.function("greet").run("serve", node_selector=NOWHERE)
+    until(lambda: "no node takes it" in run.status.message, 240)
+    assert run.state == "PENDING"
+    run.stop()
+    assert (run.state, run.status.exit_code) == ("STOPPED", 0)
+    until(lambda: not left_of(run, cluster, nuclio_namespace))
+
+
+def test_a_service_that_waits_for_too_long_is_given_up(nuclio: Kube, cluster: Cluster, nuclio_namespace: str) -> None:
+    nuclio.set("kubernetes.pending_timeout_s", "8")
+    run = nuclio.function("greet").run("serve", node_selector=NOWHERE)
+    with pytest.raises(PlatformError, match="it has not begun within 8 s"):
         run.wait(240)
     assert run.state == "ERROR"
-    assert "it has not begun within 60 s" in run.status.message
     until(lambda: not left_of(run, cluster, nuclio_namespace))
+
+
+def test_services_that_are_stopped_before_they_are_ready_hold_up_no_other(
+    nuclio: Kube, cluster: Cluster, nuclio_namespace: str
+) -> None:
+    code = "import time\n\n\ndef init(context):\n    time.sleep(600)\n\n\ndef f():\n    return 1\n"
+    function = made(nuclio, "f", code=code, init_function="init")
+    waiting = [function.run("serve", workers=1) for _ in range(4)]  # as many as the controller has workers
+    for run in waiting:
+        labels = {"nuwrap.dev/run": run.id}
+        until(lambda at=labels: any(map(is_main_running, cluster.list("Pod", labels=at, namespace=nuclio_namespace))))  # type: ignore[misc]
+    until(lambda: waiting[0].status.message == "its function is loaded, and init_function runs")
+    for run in waiting:
+        run.stop()
+        assert (run.state, run.status.exit_code) == ("STOPPED", 0)
+    run = nuclio.function("greet").run("serve", workers=1)
+    run.wait(300)
+    assert run.invoke(json={"name": "you"}).json() == {"hello": "you"}
+    run.stop()
 
 
 def test_a_cron_trigger_calls_the_function_too(nuclio: Kube) -> None:

@@ -17,6 +17,7 @@ HOPELESS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateCon
 PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 CANNOT_START: Final = frozenset({"StartError", "ContainerCannotRun"})  # of a container that never ran
 FAILED_CREATE: Final = frozenset({"FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "Failed"})
+NO_BALANCER: Final = frozenset({"SyncLoadBalancerFailed", "UpdateLoadBalancerFailed"})  # cloud-provider, of services
 HINTS: Final[Mapping[str, str]] = {
     "OOMKilled": "it was killed for lack of memory; give it more by resources.mem.limits",
     "DeadlineExceeded": "it ran into its deadline; set a longer one with `nuwrap config set kubernetes.deadline_s`",
@@ -60,6 +61,11 @@ def why_waiting(pod: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any
     if not pod.get("spec", {}).get("nodeName"):
         return Waiting("it waits for a node")
     return Waiting(_last(events, FAILED_CREATE) or _step(pod))
+
+
+def why_no_balancer(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a service has no load balancer, `events` being its own."""
+    return _join("its load balancer has no address yet", _last(events, NO_BALANCER))
 
 
 def ended_container(pod: Mapping[str, Any], *, last: bool = False) -> Ended | None:
@@ -141,6 +147,8 @@ def _step(pod: Mapping[str, Any]) -> str:
         if "running" in (one.get("state") or {}):
             doing = {"fetch": "its code and inputs are fetched", "runtime": "the runtime is brought in"}
             return doing.get(str(one.get("name")), f"its container {one.get('name')!r} runs first")
+    if is_main_running(pod):
+        return "its function is loaded, and init_function runs"
     return f"node {pod['spec']['nodeName']!r} gets its images and volumes"
 
 

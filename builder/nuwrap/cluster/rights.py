@@ -47,7 +47,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "nuclio": (
         Right("NuclioFunction", _WORKLOAD),
         Right("NuclioProject", ("create", "get")),
-        Right("Deployment", ("get", "delete")),
+        Right("Deployment", ("get", "patch", "delete")),
         Right("Service", ("delete",)),
         Right("ConfigMap", ("delete",)),
     ),

@@ -5,21 +5,17 @@ a connection through the API server that lives as long as who follows the servic
 from __future__ import annotations
 
 import os
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from nuwrap.cluster.client import Cluster, ClusterError
+from nuwrap.cluster.client import Cluster
 from nuwrap.cluster.pod_news import PodNews
 from nuwrap.cluster.reasons import is_main_running, is_ready
 from nuwrap.errors import PlatformError
 from nuwrap.platforms.kubernetes_wanted import Wanted
+from nuwrap.platforms.kubernetes_ways import NOT_LOOKED, WAITS_FOR, LateWay, find_way
 
-CONNECT_S: Final = 1.0
-TRIES, PAUSE_S = 4, 0.5  # a node hears of a ready pod a moment after us
-NODES: Final = 3  # of which one is asked whether it can be reached from here
 IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 
 
@@ -29,12 +25,15 @@ class Address:
     def __init__(self, cluster: Cluster, wanted: Wanted, news: PodNews, stack: ExitStack) -> None:
         self._cluster, self._wanted, self._news, self._stack = cluster, wanted, news, stack
         self._opened: dict[int, int] = {}
+        self._way = LateWay(lambda: find_way(cluster, wanted, is_inside=bool(os.environ.get(IN_CLUSTER))))
+        stack.callback(self._way.leave)
+        self._told = NOT_LOOKED
 
     def open(self, *, is_ready: bool) -> Mapping[str, Any]:
         """Open what is to be opened, once a pod can take connections, and return what `service.json` has.
 
         Where the cluster's own ways may reach this machine the address is "" until a pod is ready: they lead to none
-        before.
+        before. One that is yet to come has `waits_for` in `more`; until then the address is that of a connection.
         """
         serve = self._wanted.objects["serving"]
         more = {
@@ -43,10 +42,19 @@ class Address:
             "namespace": self._wanted.namespace,
         }
         has_ways = bool(os.environ.get(IN_CLUSTER)) or serve["service_type"] != "ClusterIP"
-        url = ""
-        if is_ready or not has_ways:
-            url = (self._reachable(serve) if has_ways else "") or self._through(serve["port"])
+        if has_ways and is_ready:
+            self._way.look()
+        self._told = self._way.found
+        if self._told.waits_for:
+            more[WAITS_FOR] = self._told.waits_for
+        url = self._told.url
+        if not url and (is_ready or not has_ways or serve["port"] in self._opened):
+            url = self._through(serve["port"])
         return {"address": url, "admin": self._through(serve["admin_port"]), "more": more}
+
+    def has_news(self) -> bool:
+        """Tell whether `open` returns something else than it did."""
+        return self._way.found != self._told
 
     def _through(self, port: int) -> str:
         """Return the address of a port here that leads to the pods'."""
@@ -63,55 +71,6 @@ class Address:
         if not names:
             raise PlatformError("no pod of the service runs")
         return names[-1]
-
-    def _reachable(self, serve: Mapping[str, Any]) -> str:
-        """Return the first address of the cluster's own that takes a connection from here, "" for none.
-
-        One that refuses it is asked again: that host is reached. One that says nothing is not.
-        """
-        for _ in range(TRIES):
-            is_refused = False
-            for host, port in self._candidates(serve):
-                try:
-                    socket.create_connection((host, port), CONNECT_S).close()
-                except OSError as exc:
-                    is_refused = is_refused or isinstance(exc, ConnectionRefusedError)
-                else:
-                    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            if not is_refused:
-                break
-            time.sleep(PAUSE_S)
-        return ""
-
-    def _candidates(self, serve: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-        wanted = self._wanted
-        if os.environ.get(IN_CLUSTER):
-            yield f"{wanted.name}.{wanted.namespace}.svc", serve["port"]
-        service = self._service()
-        if serve["service_type"] == "LoadBalancer":
-            for one in (service.get("status", {}).get("loadBalancer", {}).get("ingress")) or ():
-                yield one.get("hostname") or one.get("ip", ""), serve["port"]
-        ports = [one.get("nodePort") for one in service.get("spec", {}).get("ports", ()) if one.get("nodePort")]
-        if ports and serve["service_type"] == "NodePort":
-            for host in self._nodes():
-                yield host, ports[0]
-
-    def _service(self) -> Mapping[str, Any]:
-        """Return the Service; without the right to ask nothing is known of it."""
-        try:
-            return self._cluster.get("Service", self._wanted.name) or {}
-        except ClusterError:
-            return {}
-
-    def _nodes(self) -> list[str]:
-        """Return the addresses of the nodes, those from outside first; without the right to ask there are none."""
-        try:
-            nodes = self._cluster.list("Node")
-        except ClusterError:
-            return []
-        found = [one for node in nodes for one in node.get("status", {}).get("addresses") or ()]
-        order = ("ExternalIP", "InternalIP")
-        return [one["address"] for kind in order for one in found if one.get("type") == kind][:NODES]
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from nuwrap.cluster.admission import WORKLOADS
 from nuwrap.cluster.client import Cluster
 from nuwrap.plan.kubernetes import plan_run
 from nuwrap.plan.kubernetes.labels import label_value
+from nuwrap.plan.kubernetes.pods import has_devices
 from nuwrap.plan.kubernetes.profiles import check_profile
 from nuwrap.plan.kubernetes.request import Pod, RunObjects, SecretItem, Serving
+from nuwrap.plan.launch import GPU_WORKERS
 from nuwrap.platforms import Job
 from nuwrap.platforms.kubernetes_claims import mount_claims
 from nuwrap.platforms.kubernetes_cluster import (
@@ -71,8 +73,11 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         grace_s=launch.grace_s,
         serving=_serving(launch, fields) if launch.mode == "serve" else None,
     )
-    plain = objects.to_document()
     workload = next(one for one in plan_run(objects) if one["kind"] in WORKLOADS)
+    if launch.mode == "serve" and "workers" not in fields and has_devices(workload["spec"]["template"]):
+        # the launch knows those of `resources`, a profile may have brought more
+        launch = replace(launch, serve=replace(launch.serve, workers=GPU_WORKERS))
+        objects = replace(objects, launch=launch.to_document())
     return Wanted(
         context=cluster.where.context,
         namespace=cluster.namespace,
@@ -80,7 +85,7 @@ def plan_wanted(job: Job, cluster: Cluster, environ: Mapping[str, str], say: Cal
         name=workload["metadata"]["name"],
         run=launch.run,
         launch=launch.to_document(),
-        objects=plain,
+        objects=objects.to_document(),
         credentials=source.names,
         store_credentials=store.names,
         sent=sent,

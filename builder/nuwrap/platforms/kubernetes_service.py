@@ -22,6 +22,7 @@ from nuwrap.platforms.kubernetes_login import LoginNews
 from nuwrap.platforms.kubernetes_names import take_name
 from nuwrap.platforms.kubernetes_stop import ask_to_end, is_stopped
 from nuwrap.platforms.kubernetes_wanted import Wanted, has_been_ready, note_ready
+from nuwrap.platforms.kubernetes_ways import WAITS_FOR
 from nuwrap.platforms.run_folder import write_private
 
 Pods = Mapping[str, Mapping[str, Any]]
@@ -89,7 +90,7 @@ class ServiceFollower:
             if failed:
                 self._finish_logs()
                 return Outcome(failed)
-            if not self._address and self.has_begun(pods):
+            if (not self._address or address.has_news()) and self.has_begun(pods):
                 self._tell_address(address.open(is_ready=any(map(is_ready, pods.values()))))
             now = time.monotonic()
             if now >= next_look:
@@ -121,13 +122,16 @@ class ServiceFollower:
             reader.finish(LOG_END_S, self._is_to_leave)
 
     def _failed_for_good(self, pods: Pods) -> Ended | None:
-        """Return the end of a container that no further start will change, of a service that has never been ready."""
+        """Return the end of a container that no further start will change, of a service that has never been ready.
+
+        A pod that was told to end says nothing of that kind: a processor of Nuclio's ends with 2 then.
+        """
         for pod in pods.values():
             ended = ended_container(pod, last=True)
             if ended:
                 self._last_end = ended
                 is_final = ended.exit_code in FINAL_CODES or ended.reason in CANNOT_START
-                if is_final and not self._was_ready:
+                if is_final and not self._was_ready and "deletionTimestamp" not in pod["metadata"]:
                     return ended
         return None
 
@@ -221,7 +225,9 @@ class ServiceFollower:
                 with suppress(OSError):  # nobody reads it
                     os.write(target, (json.dumps({"event": "serving", **told}) + "\n").encode())
         elif self._address:
-            self._heard.say(f"serving {self.following.wanted.launch.get('function', 'function')} at {self._address}")
+            waits_for = told["more"].get(WAITS_FOR)
+            name = self.following.wanted.launch.get("function", "function")
+            self._heard.say(f"serving {name} at {self._address}{f'; {waits_for}' if waits_for else ''}")
 
     def _is_to_leave(self) -> bool:
         self._login.is_out()

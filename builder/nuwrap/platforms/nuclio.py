@@ -24,7 +24,7 @@ from nuwrap.platforms.kubernetes_service import attend_service
 from nuwrap.platforms.kubernetes_stop import note_asked, was_asked
 from nuwrap.platforms.kubernetes_submit import create_once, give, secret_objects
 from nuwrap.platforms.kubernetes_wanted import Wanted, is_submitted, read_files, read_wanted
-from nuwrap.platforms.nuclio_follow import FunctionFollower, remove_function
+from nuwrap.platforms.nuclio_follow import FunctionFollower, ask_function_to_end
 from nuwrap.platforms.nuclio_place import check_admission, has_project, manifests, plan_function, project_of
 from nuwrap.platforms.nuclio_state import ERROR, message_of, state_of
 from nuwrap.platforms.run_folder import open_log
@@ -61,7 +61,7 @@ def attend(placed: Placed, action: str, *, secrets: Mapping[str, str], screen: S
                 return None
             _submit(cluster, placed, wanted, secrets)
         if was_asked(placed.folder):  # by who came while it was submitted
-            follower.remove()
+            follower.ask_to_end()
         return attend_service(follower)
 
 
@@ -106,4 +106,4 @@ def stop(folder: str) -> None:
     wanted = read_wanted(folder)
     note_asked(folder)
     if is_submitted(folder):
-        remove_function(connect_again(wanted, os.environ), wanted)
+        ask_function_to_end(connect_again(wanted, os.environ), wanted)

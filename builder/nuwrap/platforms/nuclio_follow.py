@@ -21,18 +21,41 @@ from nuwrap_runtime.launch import parse_launch
 
 MADE: Final = ("Deployment", "Service", "ConfigMap")  # of each function, by the controller
 LEFT_S: Final = 60.0  # beyond the grace, of pods whose function is gone
+HEARS_S, LOOK_S = 20.0, 0.5  # until a controller that is there removes what it has made
+
+
+def ask_function_to_end(cluster: Cluster, wanted: Wanted) -> None:
+    """Remove the function, and with it all that belongs to it; its pods end, what its controller has made is left.
+
+    A worker of the controller's, of four by default, is with each new function until its Deployment is available or a
+    quarter of an hour has passed, and hears of no removal. One whose Deployment is gone waits on, and four of them
+    hold up all other functions; a Deployment without replicas is available (functionres/lazy.go).
+    """
+    cluster.delete(KIND, wanted.name)
+    rest(cluster, wanted)
+
+
+def rest(cluster: Cluster, wanted: Wanted) -> None:
+    """Let the pods of a function end that is removed. Who may not do that leaves it to the controller."""
+    with suppress(ClusterError):
+        cluster.patch("Deployment", made_name(wanted.name), {"spec": {"replicas": 0}})
 
 
 def remove_function(cluster: Cluster, wanted: Wanted) -> None:
-    """Remove the function, and with it all that belongs to it.
-
-    What its controller has made too: it does not hear of the removal while it waits for the first pod of the function,
-    which may take a quarter of an hour. Who may not do that leaves it to the controller.
-    """
-    cluster.delete(KIND, wanted.name)
+    """See `ask_function_to_end`; what the controller has made goes too, by it or, where it is not there, from here."""
+    ask_function_to_end(cluster, wanted)
+    until = time.monotonic() + HEARS_S
+    with suppress(ClusterError):
+        while _is_left(cluster, wanted) and time.monotonic() < until:
+            time.sleep(LOOK_S)
     for kind in MADE:
         with suppress(ClusterError):
             cluster.delete(kind, made_name(wanted.name))
+
+
+def _is_left(cluster: Cluster, wanted: Wanted) -> bool:
+    found = cluster.get("Deployment", made_name(wanted.name))
+    return found is not None and "deletionTimestamp" not in found["metadata"]
 
 
 class FunctionFollower(ServiceFollower):
@@ -54,7 +77,7 @@ class FunctionFollower(ServiceFollower):
         """A second function with the same stable name is refused: Nuclio's controller makes the Services."""
 
     def ask_to_end(self) -> None:
-        self.remove()
+        ask_function_to_end(self.following.cluster, self.following.wanted)
 
     def remove(self) -> None:
         remove_function(self.following.cluster, self.following.wanted)
@@ -72,8 +95,8 @@ class FunctionFollower(ServiceFollower):
         with suppress(ClusterError):
             if not (pods or self._gone_since) and cluster.get("Deployment", self.served().name) is None:
                 return Waiting(
-                    "Nuclio's controller has made nothing of the function yet; is it there, and does it look after "
-                    f"namespace {cluster.namespace!r}?"
+                    "Nuclio's controller has made nothing of the function yet; is it there, does it look after "
+                    f"namespace {cluster.namespace!r}, is it with other functions?"
                 )
         return replace(waiting, reason=f"{waiting.reason}; Nuclio says: {self._trouble}") if self._trouble else waiting
 
@@ -96,6 +119,8 @@ class FunctionFollower(ServiceFollower):
         self._gone_since = self._gone_since or now
         is_left = now - self._gone_since > self.following.wanted.grace_s + LEFT_S
         if pods and not is_left:
+            if not all("deletionTimestamp" in pod["metadata"] for pod in pods.values()):
+                rest(self.following.cluster, self.following.wanted)
             return None
         if pods:
             said = f"{', '.join(pods)} goes on: Nuclio's controller, whose it is to remove that, has not yet"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ADDRESSES = "service.json"  # the host writes it when both ports are bound
 LOOK_SECONDS = 0.02
+LATE_SECONDS = 1.0  # of a service that has an address, for a better one
 STOPPED_CODE = 143
 
 
@@ -199,18 +200,21 @@ def _attend(
 
 
 def _tell_addresses(store: Store, record: RunRecord, has_ended: threading.Event) -> None:
-    """Enter RUNNING when the service listens, and its address, which a cluster may give later."""
+    """Enter RUNNING when the service listens, and its address, which a cluster may give later, or replace."""
     path = os.path.join(record.folder, ADDRESSES)
     known: dict[str, Any] = {}
-    while not (known.get("address") or has_ended.wait(LOOK_SECONDS)):
+    while not has_ended.wait(LATE_SECONDS if known.get("address") else LOOK_SECONDS):
         with suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
             told = json.load(stream)
             if told == known:
                 continue
-            known = told
-            service = {"url": told["address"], "admin_url": told["admin"], **told.get("more", {})}
+            known, more = told, told.get("more", {})
+            service = {"url": told["address"], "admin_url": told["admin"], **more}
+            waits_for = more.get("waits_for", "")
             with suppress(NuwrapError):  # it serves, be that written down or not
-                store.change_run(record.id, RUNNING, service=service)
+                store.change_run(record.id, RUNNING, waits_for, service=service)
+            if told["address"] and not waits_for:
+                return
 
 
 def _finish(store: Store, record: RunRecord, code: int, screen: Screen) -> RunRecord:

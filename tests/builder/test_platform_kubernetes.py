@@ -202,6 +202,7 @@ def test_a_service_is_called_through_the_api_server_and_ends_clean(
     run = kube.function("greet").run("serve", replicas=2)
     run.wait(300)
     assert run.invoke(json={"name": "kube"}).json() == {"hello": "kube"}
+    assert "/docs" not in run.logs()  # a pod's own addresses lead nowhere from here
     (deployment,) = objects_of(cluster, namespace, run, "Deployment")
     assert deployment["spec"]["replicas"] == 2
     (service,) = objects_of(cluster, namespace, run, "Service")

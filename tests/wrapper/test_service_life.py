@@ -161,6 +161,15 @@ def test_only_a_container_listens_to_other_machines_by_default(service, is_conta
     assert (running.place[0], running.ask().body) == ("127.0.0.1", b"hello")
 
 
+def test_a_pod_does_not_tell_addresses_that_lead_to_it_from_nowhere_else(service):
+    here, pod = (
+        service(HELLO),
+        service(HELLO, env={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, serve={"address": "127.0.0.1"}),
+    )
+    assert here.await_log(event="ready")["message"] == f"serving function at http://127.0.0.1:{here.place[1]}"
+    assert pod.await_log(event="ready")["message"] == f"serving function on port {pod.place[1]}"
+
+
 def test_init_runs_once_in_each_worker_and_has_no_time_limit(service, tmp_path):
     code = WAIT + (
         "def init(context, folder):\n"

@@ -61,6 +61,7 @@ REASONS: Mapping[str, str] = {
     "stopping": "the service is stopping",
 }
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+POD_MARK = "KUBERNETES_SERVICE_HOST"
 
 
 def serve(launch: Launch, environ: Mapping[str, str], report: Report) -> int:
@@ -88,7 +89,7 @@ def _serve(
         bound = bind(address, launch.serve.port, key="port")
         with bound, bind(address, launch.serve.admin_port, key="admin_port") as admin:
             preparing = Preparing(launch, workspace, environ, report, release_stops=release_stops)
-            service = Service(launch, folder, report, (bound, admin))
+            service = Service(launch, folder, report, (bound, admin), is_pod=POD_MARK in environ)
             run_folder.tell_addresses(*service.addresses)
             try:
                 code = asyncio.run(service.run(preparing, release_stops))
@@ -99,7 +100,7 @@ def _serve(
 
 def default_address(environ: Mapping[str, str]) -> str:
     """Return where to listen when nothing says it: in a container everywhere, else on this machine alone."""
-    is_container = "KUBERNETES_SERVICE_HOST" in environ or any(os.path.exists(mark) for mark in CONTAINER_MARKS)
+    is_container = POD_MARK in environ or any(os.path.exists(mark) for mark in CONTAINER_MARKS)
     is_container = is_container or image.is_built(environ)  # not every runtime leaves a mark
     return "0.0.0.0" if is_container else "127.0.0.1"  # noqa: S104 - a container's port is published by who runs it
 
@@ -108,8 +109,15 @@ class Service:
     """One service from its two bound ports to its end. All of it runs in one event loop."""
 
     def __init__(
-        self, launch: Launch, folder: str, report: Report, sockets: tuple[socket.socket, socket.socket]
+        self,
+        launch: Launch,
+        folder: str,
+        report: Report,
+        sockets: tuple[socket.socket, socket.socket],
+        *,
+        is_pod: bool = False,
     ) -> None:
+        self._is_pod = is_pod  # its own addresses lead to it from nowhere else
         self._launch = launch
         self._folder = folder
         self._report = report
@@ -284,9 +292,10 @@ class Service:
         gc.collect()
         gc.freeze()  # what is here stays: the collector need not look at it with every thousandth request
         address, admin = self._address, self._admin_address
-        message = f"serving {self._launch.function} at {address}"
+        at = f"on port {self._socket.getsockname()[1]}" if self._is_pod else f"at {address}"
+        message = f"serving {self._launch.function} {at}"
         document = document_of(self.status())
-        if not self._report.is_json:
+        if not (self._report.is_json or self._is_pod):
             message += f"\ndocs {admin}/docs, metrics {admin}/metrics"
             message += f"\n{next(iter(commands(document).values()))}" if document else ""
         told = {"address": address, "admin": admin, "seconds": self._report.total()}

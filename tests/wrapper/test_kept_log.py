@@ -14,7 +14,7 @@ from running_job import Finished, RunningJob, is_running
 from s3_server import Fault, S3Server
 
 from nuwrap_runtime.host import log_keeper
-from nuwrap_runtime.host.log_keeper import LINE_BYTES, PART_BYTES, Parts
+from nuwrap_runtime.host.log_keeper import LINE_BYTES, PART_BYTES, Parts, hidden
 
 LINES = """\
 import os, sys
@@ -200,6 +200,15 @@ class TestParts:
         kept = b"".join((tmp_path / name).read_bytes() for name in parts.waiting)
         assert kept.replace(b"\n", b"") == b"x" * 65536 * 40
         assert parts.lines == 0
+
+    def test_each_line_of_a_secret_is_hidden(self, tmp_path: Path) -> None:
+        parts = Parts(str(tmp_path), hidden(["-- begin --\nsecret line\nend\n", "swordfish", "it"]))
+        parts.add(b"it has -- begin -")
+        parts.add(b"-\n")
+        parts.add(b"secret line\nend\nsword")
+        parts.add(b"fish\n")
+        parts.finish()
+        assert (tmp_path / "000001.log").read_bytes() == b"it has ***\n***\nend\n***\n"
 
     def test_a_part_is_closed_after_its_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         parts = Parts(str(tmp_path))

@@ -19,7 +19,7 @@ from typing import Any, Final, Optional
 from nuwrap_runtime.errors import NuwrapError
 from nuwrap_runtime.host import process
 from nuwrap_runtime.host.addresses import shown
-from nuwrap_runtime.host.log_keeper import Keeper, Parts, clear_parts
+from nuwrap_runtime.host.log_keeper import Keeper, Parts, clear_parts, hidden
 from nuwrap_runtime.host.outputs import Upload
 from nuwrap_runtime.host.report import Report, counted
 from nuwrap_runtime.host.results import Destination
@@ -47,8 +47,7 @@ class KeptLog:
         clear_parts(self._folder)
         self._upload = upload
         self._mark(LOG_BEGINS)
-        secrets = [one.encode("utf-8", "surrogateescape") for one in self._report.secrets if len(one) >= 3]
-        parts = Parts(self._folder, sorted(secrets, key=len, reverse=True))
+        parts = Parts(self._folder, hidden(self._report.secrets))
         source, printed = os.pipe()
         self._answer, answering = os.pipe()
         release = process.hold_stops()
@@ -74,6 +73,10 @@ class KeptLog:
         self._report.phase = "log"
         fault = str(told.get("fault", "")) if told else "the process that kept it was killed"
         fault = fault or self._store_rest(told["waiting"])
+        with undisturbed():
+            self._tell_end(told, fault, time.perf_counter() - begin)
+
+    def _tell_end(self, told: Mapping[str, Any], fault: str, seconds: float) -> None:
         if told:  # last, as lines that are printed faster than they are read are lost
             self._mark(LOG_ENDS.format(told["lines"], told["bytes"]))
         place = shown(f"{self._destination.address or self._destination.folder + '/'}{LOG_FOLDER}/")
@@ -81,7 +84,7 @@ class KeptLog:
             self._report.warn(f"not all of the log is at {place}: {fault}")
             return
         detail = f"{counted(told['lines'], 'line')}, {told['bytes'] / 1_000_000:.1f} MB, at {place}"
-        self._report.line("log", time.perf_counter() - begin, detail)
+        self._report.line("log", seconds, detail)
 
     def _end(self) -> dict[str, Any]:
         """Give the outputs back, wait for the keeper and return its answer, {} where it has none."""

@@ -17,6 +17,7 @@ from nuwrap_runtime.host.process import MASK
 PART_BYTES: Final = 4 * 1024 * 1024
 # A part that is not full is closed too, so that little is lost of what is killed: (seconds, bytes) it has at least.
 EARLY: Final = ((60.0, 256 * 1024), (600.0, 1))
+SECRET_CHARACTERS, LINE_CHARACTERS = 3, 8  # shorter ones would hide half of every line
 LINE_BYTES: Final = 1024 * 1024  # a longer line is cut, in the copy alone
 KEPT_BYTES: Final = 16 * 1024**3
 WAITING_BYTES: Final = 512 * 1024**2  # on this machine's disk, for a store that does not take them
@@ -174,6 +175,13 @@ class Keeper:
         if self._child:
             os.kill(self._child, 9)
             os.waitpid(self._child, 0)
+
+
+def hidden(secrets: Sequence[str]) -> list[bytes]:
+    """Return what is not kept of the secrets, the longest first: of one of several lines each longer line too."""
+    texts = {secret.strip() for secret in secrets if len(secret.strip()) >= SECRET_CHARACTERS}
+    texts |= {line.strip() for text in texts for line in text.splitlines() if len(line.strip()) >= LINE_CHARACTERS}
+    return [text.encode("utf-8", "surrogateescape") for text in sorted(texts, key=len, reverse=True)]
 
 
 def is_part(name: str) -> bool:

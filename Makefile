@@ -19,7 +19,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy --python-version 3.9 wrapper/nuwrap_runtime
 
 test-toolkit: $(VENV)/.dev .venvs/digitalhub/stamp .venvs/nuclio/stamp
-	$(PY) -m pytest -n 2 tests/builder tests/test_*.py
+	$(PY) -m pytest -n 3 tests/builder tests/test_*.py
 
 test-wrapper: $(VENV)/.dev
 	$(PY) tests/each_python.py

@@ -2,8 +2,9 @@
 
     python tests/each_python.py [--all] [3.9 3.11 …] [-- pytest arguments]
 
-The worker's tests (WORKER), which see a user's Python, run on every one. The host's run on the oldest and the newest,
-but for those of HOST_ALONE, which see none: each file of them runs on one Python, dealt out by name. With `--all`, or
+The worker's tests (WORKER), which see a user's Python, run on every one; long ones (LONG) on the oldest, the newest and
+one between. The host's run on the oldest and the newest, but for those of HOST_ALONE, which see no user's Python: each
+file of them runs on one. Which one it is goes by the file's place among its like. With `--all`, or
 for Pythons that are named, everything runs. A path among pytest's arguments takes the place of that choice. Says which
 Pythons are missing. NUWRAP_TEST_PYTHONS (paths, joined by the path separator) names more interpreters.
 """
@@ -29,10 +30,13 @@ WORKER = (
     "native_worker", "nuclio_*", "outputs", "protocol", "replies", "requirements", "result*", "service_life", "spec",
     "starting", "worker",
 )  # fmt: skip
+# Of these, those that take longest: half of what all take on one Python.
+LONG = ("job", "nuclio_launch", "requirements", "service_life", "starting")
 # The host by itself: it fetches, keeps and reads, with the standard library alone.
 HOST_ALONE = (
-    "addresses", "archive", "cache*", "credentials", "gateway_*", "kept_files", "local_source", "network", "parsers",
-    "paths", "remote_source", "service_kill", "source_*", "store_*", "stored_outputs", "wheels_command",
+    "addresses", "admin_pages", "archive", "cache*", "credentials", "gateway_*", "kept_files", "local_source",
+    "metrics", "network", "openapi", "parsers", "paths", "remote_source", "schema", "service_kill", "source_*", "store_*",
+    "stored_outputs", "wheels_command",
 )  # fmt: skip
 UV = Path(sys.executable).with_name("uv")
 LOCK = ROOT / "requirements" / "wrapper.txt"
@@ -69,9 +73,16 @@ def choose(version: str, found: Sequence[str]) -> list[str]:
     """Return the files that run on this one of the Pythons that are here."""
     names = {path: Path(path).stem.removeprefix("test_") for path in test_files()}
     alone = [path for path, name in names.items() if is_among(name, HOST_ALONE)]
-    dealt = {path for number, path in enumerate(alone) if found[number % len(found)] == version}
-    rest = [path for path, name in names.items() if version in ENDS or is_among(name, WORKER)]
-    return sorted(dealt | set(rest) - set(alone))
+    between = [one for one in found if one not in ENDS]
+    long = [path for path, name in names.items() if is_among(name, LONG)] if version in between else []
+    dealt = deal(alone, found, version) | deal(long, between, version)
+    rest = {path for path, name in names.items() if version in ENDS or is_among(name, WORKER)}
+    return sorted(dealt | rest - set(alone) - set(long))
+
+
+def deal(paths: Sequence[str], versions: Sequence[str], version: str) -> set[str]:
+    """Return which of the files are this version's when they are dealt out."""
+    return {path for number, path in enumerate(paths) if versions[number % len(versions)] == version}
 
 
 def is_among(name: str, patterns: Sequence[str]) -> bool:
@@ -109,7 +120,7 @@ def run_tests(version: str, python: str, wheel: Path, chosen: list[str], extra: 
     subprocess.run(install, check=True)
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     paths = [] if any(os.path.exists(one.partition("::")[0]) for one in extra) else chosen
-    command = [interpreter, "-m", "pytest", "-n", "2", "-c", "pyproject.toml", *paths, *extra]
+    command = [interpreter, "-m", "pytest", "-n", "3", "-c", "pyproject.toml", *paths, *extra]
     return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
 
 

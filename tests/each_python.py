@@ -35,8 +35,8 @@ LONG = ("job", "nuclio_launch", "requirements", "service_life", "starting")
 # The host by itself: it fetches, keeps and reads, with the standard library alone.
 HOST_ALONE = (
     "addresses", "admin_pages", "archive", "cache*", "credentials", "gateway_*", "kept_files", "local_source",
-    "metrics", "network", "openapi", "parsers", "paths", "remote_source", "schema", "service_kill", "source_*", "store_*",
-    "stored_outputs", "wheels_command",
+    "metrics", "network", "openapi", "parsers", "paths", "remote_source", "schema", "service_kill", "source_*",
+    "store_*", "stored_outputs", "wheels_command",
 )  # fmt: skip
 UV = Path(sys.executable).with_name("uv")
 LOCK = ROOT / "requirements" / "wrapper.txt"

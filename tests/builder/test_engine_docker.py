@@ -29,6 +29,7 @@ from lab import (
 )
 from orders import build, make_order, stoppable_argv
 
+from nuwrap.docker import find_docker
 from nuwrap.engines import docker as engine
 from nuwrap.engines.docker_archive import write_layout
 from nuwrap.engines.docker_images import read_local
@@ -145,6 +146,31 @@ def test_what_is_not_pushed_is_in_dockers_store_under_each_name(
     assert (built.reference, built.digest, built.pushed_bytes) == (names[0], "", None)
     assert {docker("image", "inspect", "--format", "{{.Id}}", name).strip() for name in names} == {built.image_id}
     assert [(one.kind, one.number, one.total) for one in events] == [("step", 2, 2), ("done", 2, 2)]
+
+
+def test_a_cache_that_has_lost_a_layer_is_left_aside_once(
+    engine_environ: dict[str, str], image_name: str, tmp_path: Path
+) -> None:
+    stub = tmp_path / "docker"
+    stub.write_text(
+        f"""#!/bin/sh
+echo "$*" >> {tmp_path}/asked
+case "$*" in
+*--no-cache*) ;;
+build*) echo 'ERROR: layer does not exist' >&2; exit 1;;
+esac
+exec {find_docker(engine_environ)} "$@"
+"""
+    )
+    stub.chmod(0o755)
+    environ = {**engine_environ, "NUWRAP_DOCKER": str(stub)}
+    built, events = build("docker", make_order(tmp_path, SCRATCH, destinations=[image_name], environ=environ))
+    assert docker("image", "inspect", "--format", "{{.Id}}", image_name).strip() == built.image_id
+    assert [one.text for one in events if one.kind == "note"] == [
+        "Docker's cache has lost a layer that it says to have: once more, without the cache"
+    ]
+    asked = [line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("build")]
+    assert ["--no-cache" in line for line in asked] == [False, True]
 
 
 def test_an_image_that_only_docker_has_is_a_base(

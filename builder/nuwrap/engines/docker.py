@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from nuwrap.command import take_stops
@@ -31,6 +32,9 @@ from nuwrap.spec.build import BuildSettings, Built, Event
 
 HAS_SECRETS: Final = True
 TAG_CHARACTERS: Final = 128
+# What Docker says of a step in its cache whose layer it has removed (seen after a prune, 20.10): each further build of
+# that step ends so, until one without the cache.
+LOST_LAYER: Final = "layer does not exist"
 
 
 def look(settings: BuildSettings, environ: Mapping[str, str], *, push: bool) -> Availability:
@@ -75,17 +79,25 @@ def scan(order: Order, built: Built) -> list[str]:
 
 
 def _build(client: Client, order: Order, folder: str, driver: str, report: Callable[[Event], None]) -> str:
-    log = BuildLog(order.plan.steps, report)
     id_file = os.path.join(folder, "id")
     block = network_file(order)
     secrets = write_secrets(folder, [*order.plan.secrets, *block], {**order.secrets, **block})
-    args = _arguments(order, id_file, secrets, driver)
-    code = client.run(args, log.feed, where=lambda: (log.last_lines, log.place))
-    log.end()
+    log, code = _run(client, order, _arguments(order, id_file, secrets, driver), report)
+    if code and order.has_cache and LOST_LAYER in "\n".join(log.last_lines):
+        report(Event("note", "Docker's cache has lost a layer that it says to have: once more, without the cache"))
+        anew = replace(order, has_cache=False)
+        log, code = _run(client, anew, _arguments(anew, id_file, secrets, driver), report)
     if code:
         raise classify(log.last_lines, code, place=log.place)
     with open(id_file, encoding="ascii") as file:
         return file.read().strip()
+
+
+def _run(client: Client, order: Order, args: Sequence[str], report: Callable[[Event], None]) -> tuple[BuildLog, int]:
+    log = BuildLog(order.plan.steps, report)
+    code = client.run(args, log.feed, where=lambda: (log.last_lines, log.place))
+    log.end()
+    return log, code
 
 
 def _arguments(order: Order, id_file: str, secrets: Mapping[str, str], driver: str) -> list[str]:

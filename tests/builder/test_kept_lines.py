@@ -89,7 +89,7 @@ def test_lines_that_are_missing_are_counted_and_where_they_belong_is_noted(tmp_p
     log = read(tmp_path, [BEGINS, *numbered(2), *numbered(1500, 1502), ends(1502), "nuwrap  total"], begin="first\n")
     said = "nuwrap  1,498 of 1,502 lines were gone from the cluster before they could be read"
     assert log == ["first", *numbered(2), *numbered(1500, 1502), said, "nuwrap  total"]
-    end = len("first\n" + "line 0\nline 1\nline 1500\nline 1501\n")
+    end = len(f"first\nline 0\nline 1\nline 1500\nline 1501\n{said}\n")
     assert lost(tmp_path) == {"begin": len("first\n"), "end": end, "bytes": 1502 * 7}
 
 

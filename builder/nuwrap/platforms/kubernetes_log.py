@@ -143,9 +143,10 @@ class LogReader:
         self._begin = -1
 
     def _note_lost(self, lines: str, size: int) -> None:
+        """Tell it, and note where in the log all of it belongs, in the place of these words too."""
+        self._tell(f"nuwrap  {lines} were gone from the cluster before they could be read".encode())
         lost = {"begin": max(0, self._begin), "end": os.fstat(self._paper.log).st_size, "bytes": size}
         write_private(os.path.join(self._paper.folder, LOST_LINES), json.dumps(lost))
-        self._tell(f"nuwrap  {lines} were gone from the cluster before they could be read".encode())
 
     def _tell(self, text: bytes) -> None:
         is_own = text.startswith(OWN)

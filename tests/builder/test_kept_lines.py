@@ -135,7 +135,7 @@ def test_a_log_that_begins_in_the_cluster_is_not_fetched(tmp_path: Path) -> None
 def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
     """A store with the kept log of run `one`."""
     with S3Server() as server:
-        parts = {"000002.log": b"three\n", "000001.log": b"one\ntwo\n"}
+        parts = {"000002.log": b"three\n", "000001.log": b"one\ntwo\n", "mine.txt": b"no part", "a/000003.log": b"no"}
         server.make("bucket", {f"runs/one/log/{name}": content for name, content in parts.items()})
         for name, value in {**server.environ(), "NUWRAP_HOME": str(tmp_path / "home")}.items():
             monkeypatch.setenv(name, value)

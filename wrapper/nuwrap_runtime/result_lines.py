@@ -24,6 +24,7 @@ VARIABLE = "NUWRAP_RESULT_LINES"
 MARK = "nuwrap-result: "
 # Around what is kept in `log/` too; the end tells how much stands between the two.
 LOG_FOLDER = "log"
+LOG_PART = re.compile(r"[0-9]{6}\.log")  # in this order; another file there is not ours
 LOG_MARK = "nuwrap-log: "
 LOG_BEGINS, LOG_ENDS = f"{LOG_MARK}begins", f"{LOG_MARK}{{}} lines, {{}} bytes"
 LINE_CHARACTERS = 8000

@@ -14,7 +14,7 @@ from nuwrap.platforms.run_folder import LOG, LOST_LINES
 from nuwrap.runs.collect import result_place
 from nuwrap.runs.transfer import copy
 from nuwrap.store import RunRecord
-from nuwrap_runtime.result_lines import LOG_FOLDER
+from nuwrap_runtime.result_lines import LOG_FOLDER, LOG_PART
 
 WHOLE: Final = "whole-log.txt"
 MOST_BYTES: Final = 1024**3  # of a log that is fetched without being asked for
@@ -60,7 +60,7 @@ def fetch_left(record: RunRecord, name: str) -> str:
 
 
 def _fetch(folder: str, address: str) -> str:
-    """Return the path of a file with what is at the address, of a folder all files in their order.
+    """Return the path of a file with what is at the address, of a folder all parts of a log in their order.
 
     Raises NuwrapError, OSError.
     """
@@ -68,7 +68,9 @@ def _fetch(folder: str, address: str) -> str:
     shutil.rmtree(parts, ignore_errors=True)  # of one who was killed
     try:
         copy(address, parts)
-        names = [os.path.join(parts, name) for name in sorted(os.listdir(parts))] if address.endswith("/") else [parts]
+        names = [parts]
+        if address.endswith("/"):
+            names = [os.path.join(parts, name) for name in sorted(os.listdir(parts)) if LOG_PART.fullmatch(name)]
         with open(made, "wb") as whole:
             os.fchmod(whole.fileno(), 0o600)
             for name in names:

@@ -51,17 +51,19 @@ class KeptLog:
         source, printed = os.pipe()
         self._answer, answering = os.pipe()
         release = process.hold_stops()
-        self._pid = os.fork()
-        if not self._pid:
-            _be_keeper(Keeper(source, STREAMS[0], parts, self._store if upload else None), answering, printed)
-        process.SPARED.add(self._pid)
-        _flush()
-        self._before = [os.dup(number) for number in STREAMS]
-        for number in STREAMS:
-            os.dup2(printed, number)
-        for number in (source, printed, answering):
-            os.close(number)
-        release()
+        try:
+            self._pid = os.fork()
+            if not self._pid:
+                _be_keeper(Keeper(source, STREAMS[0], parts, self._store if upload else None), answering, printed)
+            process.SPARED.add(self._pid)
+            _flush()
+            self._before = [os.dup(number) for number in STREAMS]
+            for number in STREAMS:
+                os.dup2(printed, number)
+        finally:
+            for number in (source, printed, answering):
+                os.close(number)
+            release()
 
     def finish(self) -> None:
         """Print as before, and see that the parts are where they belong. Not kept is a warning, never a failure."""

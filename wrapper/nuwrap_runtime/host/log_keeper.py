@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Final, Optional
 
 from nuwrap_runtime.host.process import MASK
+from nuwrap_runtime.result_lines import LOG_PART
 
 PART_BYTES: Final = 4 * 1024 * 1024
 # A part that is not full is closed too, so that little is lost of what is killed: (seconds, bytes) it has at least.
@@ -184,15 +185,10 @@ def hidden(secrets: Sequence[str]) -> list[bytes]:
     return [text.encode("utf-8", "surrogateescape") for text in sorted(texts, key=len, reverse=True)]
 
 
-def is_part(name: str) -> bool:
-    """Tell whether a file of a folder `log` is one of ours."""
-    return len(name) == len("000001.log") and name.endswith(".log") and name[:6].isdigit()
-
-
 def clear_parts(folder: str) -> None:
     """Remove the parts that an earlier start of the same run has left."""
     for name in os.listdir(folder):
-        if is_part(name):
+        if LOG_PART.fullmatch(name):
             os.unlink(os.path.join(folder, name))
 
 

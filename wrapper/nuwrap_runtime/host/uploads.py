@@ -9,11 +9,10 @@ from typing import Any, Final, Optional
 
 from nuwrap_runtime.errors import OutputsError
 from nuwrap_runtime.host.addresses import scheme_of, shown
-from nuwrap_runtime.host.log_keeper import is_part
 from nuwrap_runtime.host.results import OUTPUTS, RESULT
 from nuwrap_runtime.host.stores import Access, Progress, StoreError, WritableStore, open_writable, together
 from nuwrap_runtime.launch import Network
-from nuwrap_runtime.result_lines import LOG_FOLDER
+from nuwrap_runtime.result_lines import LOG_FOLDER, LOG_PART
 
 MARKER: Final = ".run"
 MARKER_BYTES, RESULT_BYTES = 4096, 16 * 1024 * 1024
@@ -77,7 +76,7 @@ def _left(store: WritableStore, address: str) -> list[str]:
 
 def _is_ours(name: str) -> bool:
     folder, _, rest = name.partition("/")
-    return folder == OUTPUTS or (folder == LOG_FOLDER and is_part(rest))
+    return folder == OUTPUTS or (folder == LOG_FOLDER and LOG_PART.fullmatch(rest) is not None)
 
 
 def _store(store: WritableStore, address: str, folder: str, paths: Sequence[str], progress: Progress) -> None:

@@ -30,7 +30,7 @@ WORKER = (
     "native_worker", "nuclio_*", "outputs", "protocol", "replies", "requirements", "result*", "service_life", "spec",
     "starting", "worker",
 )  # fmt: skip
-# Of these, those that take longest: half of what all take on one Python.
+# Of these, those that take longest.
 LONG = ("job", "nuclio_launch", "requirements", "service_life", "starting")
 # The host by itself: it fetches, keeps and reads, with the standard library alone.
 HOST_ALONE = (

@@ -50,8 +50,8 @@ def numbered(*span: int) -> list[str]:
     return [f"line {number}" for number in range(*span)]
 
 
-def ends(lines: int) -> str:
-    return f"nuwrap-log: {lines} lines, {lines * 7} bytes"
+def ends(lines: list[str]) -> str:
+    return f"nuwrap-log: {len(lines)} lines, {sum(len(line) + 1 for line in lines)} bytes"
 
 
 def read(folder: Path, *texts: list[str], kept: list[str] | None = None, begin: str = "") -> list[str]:
@@ -81,16 +81,25 @@ def lost(folder: Path) -> dict[str, int] | None:
 
 
 def test_a_log_that_came_whole_lacks_nothing(tmp_path: Path) -> None:
-    assert read(tmp_path, [BEGINS, *numbered(5), ends(5), "nuwrap  total"]) == [*numbered(5), "nuwrap  total"]
+    assert read(tmp_path, [BEGINS, *numbered(5), ends(numbered(5)), "nuwrap  total"]) == [*numbered(5), "nuwrap  total"]
     assert lost(tmp_path) is None
 
 
 def test_lines_that_are_missing_are_counted_and_where_they_belong_is_noted(tmp_path: Path) -> None:
-    log = read(tmp_path, [BEGINS, *numbered(2), *numbered(1500, 1502), ends(1502), "nuwrap  total"], begin="first\n")
+    log = read(
+        tmp_path, [BEGINS, *numbered(2), *numbered(1500, 1502), ends(numbered(1502)), "nuwrap  total"], begin="first\n"
+    )
     said = "nuwrap  1,498 of 1,502 lines were gone from the cluster before they could be read"
     assert log == ["first", *numbered(2), *numbered(1500, 1502), said, "nuwrap  total"]
     end = len(f"first\nline 0\nline 1\nline 1500\nline 1501\n{said}\n")
-    assert lost(tmp_path) == {"begin": len("first\n"), "end": end, "bytes": 1502 * 7}
+    assert lost(tmp_path) == {"begin": len("first\n"), "end": end, "bytes": len("".join(numbered(1502))) + 1502}
+
+
+def test_a_log_with_as_many_lines_is_not_whole_where_they_are_other_ones(tmp_path: Path) -> None:
+    log = read(tmp_path, [BEGINS, *numbered(2), "ne 8", ends(numbered(3)), "nuwrap  total"])
+    said = "nuwrap  parts of lines were gone from the cluster before they could be read"
+    assert log == [*numbered(2), "ne 8", said, "nuwrap  total"]
+    assert lost(tmp_path) == {"begin": 0, "end": len(f"line 0\nline 1\nne 8\n{said}\n"), "bytes": 3 * 7}
 
 
 def test_a_log_without_its_end_lacks_lines(tmp_path: Path) -> None:
@@ -106,14 +115,14 @@ def test_a_log_that_nobody_keeps_lacks_nothing_that_could_be_had(tmp_path: Path)
 
 @pytest.mark.parametrize("first", [3, 7, 9])
 def test_who_comes_late_is_told_what_the_cluster_has_no_more(tmp_path: Path, first: int) -> None:
-    log = read(tmp_path, [*numbered(first, 20), ends(20)], kept=numbered(10))
+    log = read(tmp_path, [*numbered(first, 20), ends(numbered(20))], kept=numbered(10))
     assert log == numbered(20)
     assert lost(tmp_path) is None
     assert not (tmp_path / "kept").exists()
 
 
 def test_who_comes_late_is_told_of_lines_that_nobody_has_yet(tmp_path: Path) -> None:
-    log = read(tmp_path, [*numbered(12, 20), ends(20)], kept=numbered(10), begin="first\n")
+    log = read(tmp_path, [*numbered(12, 20), ends(numbered(20))], kept=numbered(10), begin="first\n")
     gap = "nuwrap  lines are missing here: the cluster has them no more, and they are not kept yet"
     said = "nuwrap  2 of 20 lines were gone from the cluster before they could be read"
     assert log == ["first", *numbered(10), gap, *numbered(12, 20), said]
@@ -124,11 +133,11 @@ def test_who_comes_late_is_told_of_lines_that_nobody_has_yet(tmp_path: Path) -> 
 
 def test_lines_that_are_all_the_same_are_joined_by_those_around_them(tmp_path: Path) -> None:
     whole = ["a", *["same"] * 5, "b", *["same"] * 5, "c"]
-    assert read(tmp_path, [*whole[6:], ends(13)], kept=whole[:9]) == whole
+    assert read(tmp_path, [*whole[6:], ends(whole)], kept=whole[:9]) == whole
 
 
 def test_a_log_that_begins_in_the_cluster_is_not_fetched(tmp_path: Path) -> None:
-    assert read(tmp_path, [BEGINS, "one", ends(1)], kept=["another"]) == ["one"]
+    assert read(tmp_path, [BEGINS, "one", ends(["one"])], kept=["another"]) == ["one"]
 
 
 @pytest.fixture

@@ -47,6 +47,36 @@ def test_a_log_that_still_has_its_last_line_has_no_gap(more: Sequence[int]) -> N
     assert read(Kubelet(lines(1, 2), lines(*more))) == [f"line {one}" for one in sorted({1, 2, *more})]
 
 
+# What the kubelet gives where containerd has turned a log over within a line, with the moments that it gives them.
+CUT = b"2026-01-01T00:00:03.944947064Z line"
+NEXT_FILE = b"2026-01-01T00:00:03.944501018Z  3\n2026-01-01T00:00:03.944530663Z line 4\n"
+
+
+def test_a_line_that_goes_on_in_the_next_file_is_one() -> None:
+    assert read(Kubelet(lines(2) + CUT, NEXT_FILE)) == ["line 2", "line 3", "line 4"]
+
+
+def test_an_end_of_a_line_that_is_in_the_next_file_is_no_line() -> None:
+    at = b"2026-01-01T00:00:02.7Z "
+    assert read(Kubelet(lines(1) + at + b"line 2", at + b"\n" + lines(3))) == ["line 1", "line 2", "line 3"]
+
+
+def test_a_line_that_has_come_in_part_is_had_again_from_the_same_file() -> None:
+    assert read(Kubelet(lines(2) + CUT, lines(2) + CUT + b" 3\n" + lines(4))) == ["line 2", "line 3", "line 4"]
+
+
+def test_a_line_that_came_in_part_stays_one_where_what_follows_is_gone() -> None:
+    found = read(Kubelet(lines(2) + CUT, lines(15)))
+    assert found == ["line 2", "line", "nuwrap  lines may be missing here", "line 15"]
+
+
+@pytest.mark.parametrize("runs_once", [True, False])
+def test_a_last_line_without_an_end_comes_once(runs_once: bool) -> None:
+    kubelet = Kubelet(lines(2) + CUT, lines(2) + CUT, lines(2) + CUT)
+    assert read(kubelet, runs_once=runs_once) == ["line 2", "line"]
+    assert read(Kubelet(CUT), runs_once=runs_once) == ["line"]
+
+
 def test_lines_that_are_not_counted_come_once_to_each_reader() -> None:
     texts = lines(1) + lines(2, word="result"), lines(1) + lines(2, word="result") + lines(3)
     given = {"is_counted": lambda text: not text.startswith(b"result")}

@@ -80,11 +80,15 @@ class TestHere:
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets" / "TOKEN").write_text("swordfish")
         code = "def f(project):\n    print('it is', project.get_secret('TOKEN'), 'here')\n"
-        running = kept(code, secrets=["TOKEN"], env={"NUWRAP_SECRETS": str(tmp_path / "secrets")})
-        assert running.wait().code == 0
+        env = {"NUWRAP_SECRETS": str(tmp_path / "secrets"), "NUWRAP_RESULT_LINES": "1"}
+        running = kept(code, secrets=["TOKEN"], env=env)
+        done = running.wait()
+        assert done.code == 0
         log = b"".join(parts_of(running.out))
         assert b"it is *** here\n" in log
         assert b"swordfish" not in log
+        printed = done.stdout.removeprefix("nuwrap-log: begins\n").rpartition("nuwrap-log: ")
+        assert printed[2] == f"{printed[0].count(chr(10))} lines, {len(printed[0].encode())} bytes\n"
 
     def test_marks_stand_around_what_is_kept_for_who_reads_the_log(self, kept: Callable[..., RunningJob]) -> None:
         running = kept(LINES, env={"NUWRAP_RESULT_LINES": "1"})

@@ -34,7 +34,7 @@ class LogGaps:
         if moment[:SECOND] == self._second:
             return False
         try:
-            at = calendar.timegm(time.strptime(moment[:SECOND], "%Y-%m-%dT%H:%M:%S"))
+            at = _seconds(moment)
         except ValueError:  # no line of the kubelet's
             return False
         was_late, jump = heard_before - self._at - self._least_late, at - self._at
@@ -42,3 +42,16 @@ class LogGaps:
         has_jumped = self._bytes > TURN_BYTES and JUMP_S < jump <= was_late
         self._second, self._at = moment[:SECOND], at
         return has_jumped
+
+
+def is_near(moment: str, other: str) -> bool:
+    """Tell whether two moments are less than two seconds apart."""
+    try:
+        return abs(_seconds(moment) - _seconds(other)) <= 1
+    except ValueError:
+        return False
+
+
+def _seconds(moment: str) -> int:
+    """Raises ValueError."""
+    return calendar.timegm(time.strptime(moment[:SECOND], "%Y-%m-%dT%H:%M:%S"))

@@ -19,23 +19,25 @@ class Earlier:
     def __init__(self, find: Callable[[], str]) -> None:
         self._find = find
 
-    def tell(self, first: Sequence[bytes], tell: Tell) -> tuple[int, int | None]:
+    def tell(self, first: Sequence[bytes], tell: Tell) -> tuple[int, int, int | None]:
         """Tell the lines before the first ones that the cluster gives, and those that are kept of these too.
 
-        Return how many they are, and how many of the cluster's are among them: None where it does not give the next
-        one. (0, 0) where the cluster gives the log from its begin, or nothing is kept.
+        Return how many lines and bytes they are, and how many of the cluster's lines are among them: None where it does
+        not give the next one. (0, 0, 0) where the cluster gives the log from its begin, or nothing is kept.
         """
         path = "" if any(line.startswith(LOG_BEGINS.encode()) for line in first) else self._find()
         if not path:
-            return 0, 0
+            return 0, 0, 0
         known: list[int] = []
+        size = 0
         with open(path, "rb") as kept:
             for line in kept:
                 text = line.removesuffix(b"\n")
+                size += len(line)
                 tell(text)
                 known.append(hash(text))
         os.unlink(path)
-        return len(known), _overlap(known, [hash(line) for line in first[:COMPARED]])
+        return len(known), size, _overlap(known, [hash(line) for line in first[:COMPARED]])
 
 
 def _overlap(known: Sequence[int], first: Sequence[int]) -> int | None:

@@ -55,14 +55,14 @@ class LogReader:
     ) -> None:
         self._cluster, self._container, self._paper = cluster, container, paper
         self._mark = os.path.join(paper.folder, READ, f"{pod}.{container}")
-        last, count, kept, begin = _read_mark(self._mark)
+        last, count, lines, size, begin = _read_mark(self._mark)
         self._lines = LogLines(
             cluster, pod, container, last=last, count=count, is_counted=_is_printed, runs_once=runs_once
         )
         self._thread = threading.Thread(target=self._lines.read, args=(self._take,), daemon=True)
         self._mask = Mask(paper.secrets)
-        # Lines that the host keeps too, and where in the log they begin: -1 before, and after their end.
-        self._kept, self._begin = kept, begin
+        # Lines and bytes that the host keeps too, and where in the log they begin: -1 before, and after their end.
+        self._kept, self._kept_bytes, self._begin = lines, size, begin
         self._heard = 0
         self._earlier = None if last else earlier
         self._again = 0  # lines that come next and are told already
@@ -109,7 +109,9 @@ class LogReader:
             if text.startswith(LOG_MARK.encode()):
                 self._take_log_mark(text)
             elif _is_printed(text):
-                self._kept += not text.startswith(NO_LINE)
+                if not text.startswith(NO_LINE):
+                    self._kept += 1
+                    self._kept_bytes += len(text) + 1
                 self._tell(self._mask.feed(text, last=True))
             else:
                 self.result.append(text)
@@ -118,16 +120,16 @@ class LogReader:
     def _remember(self) -> None:
         making = f"{self._mark}.part"
         with open(making, "w", encoding="ascii", errors="replace") as file:
-            file.write(f"{self._lines.last} {self._lines.count} {self._kept} {self._begin}")
+            file.write(f"{self._lines.last} {self._lines.count} {self._kept} {self._kept_bytes} {self._begin}")
         os.replace(making, self._mark)
 
     def _begin_earlier(self, lines: Sequence[bytes], earlier: Earlier) -> None:
         """Tell what comes before these first lines, where the cluster has it no more."""
         self._earlier = None
         at = os.fstat(self._paper.log).st_size
-        count, again = earlier.tell(lines, self._tell)
+        count, size, again = earlier.tell(lines, self._tell)
         if count:
-            self._kept, self._begin = count, at
+            self._kept, self._kept_bytes, self._begin = count, size, at
             if again is None:
                 self._tell(b"nuwrap  lines are missing here: the cluster has them no more, and they are not kept yet")
         self._again = again or 0
@@ -136,10 +138,13 @@ class LogReader:
         """Note which lines of those that the host has kept are missing here; see `LOST_LINES`."""
         told = KEPT.fullmatch(text)
         if not told:
-            self._kept, self._begin = 0, os.fstat(self._paper.log).st_size
+            self._kept, self._kept_bytes, self._begin = 0, 0, os.fstat(self._paper.log).st_size
             return
-        if int(told[1]) > self._kept:
-            self._note_lost(f"{int(told[1]) - self._kept:,} of {int(told[1]):,} lines", int(told[2]))
+        lines, size = int(told[1]), int(told[2])
+        if lines > self._kept:
+            self._note_lost(f"{lines - self._kept:,} of {lines:,} lines", size)
+        elif (lines, size) != (self._kept, self._kept_bytes):  # where a file ended within a line, it may be two
+            self._note_lost("parts of lines", size)
         self._begin = -1
 
     def _note_lost(self, lines: str, size: int) -> None:
@@ -157,16 +162,16 @@ class LogReader:
                 os.write(target, text + b"\n")
 
 
-def _read_mark(path: str) -> tuple[str, int, int, int]:
-    """Return the moment of the last line that was passed on, how many of that moment were, how many of those that the
-    host keeps, and where in the log these begin, -1 for nowhere.
+def _read_mark(path: str) -> tuple[str, int, int, int, int]:
+    """Return the moment of the last line that was passed on, how many of that moment were, how many lines and bytes of
+    those that the host keeps, and where in the log these begin, -1 for nowhere.
     """
     try:
         with open(path, encoding="ascii") as file:
-            moment, count, kept, begin = file.read(100).split(" ")
-        return moment, int(count), int(kept), int(begin)
+            moment, count, lines, size, begin = file.read(200).split(" ")
+        return moment, int(count), int(lines), int(size), int(begin)
     except (OSError, ValueError):
-        return "", 0, 0, -1
+        return "", 0, 0, 0, -1
 
 
 def _is_printed(text: bytes) -> bool:

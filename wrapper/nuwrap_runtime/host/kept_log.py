@@ -80,7 +80,7 @@ class KeptLog:
 
     def _tell_end(self, told: Mapping[str, Any], fault: str, seconds: float) -> None:
         if told:  # last, as lines that are printed faster than they are read are lost
-            self._mark(LOG_ENDS.format(told["lines"], told["bytes"]))
+            self._mark(LOG_ENDS.format(told["lines"], told["printed"]))
         place = shown(f"{self._destination.address or self._destination.folder + '/'}{LOG_FOLDER}/")
         if fault:
             self._report.warn(f"not all of the log is at {place}: {fault}")

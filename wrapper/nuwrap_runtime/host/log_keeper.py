@@ -33,12 +33,14 @@ Store = Callable[[Sequence[str]], Any]
 class Parts:
     """The copy, `NNNNNN.log` in a folder; `waiting` are names of closed parts. Secrets are masked line by line.
 
+    `lines` and `printed` (bytes) are what came, `size` the bytes that are kept of it.
     `fault` says why no more is kept, "" while all is.
     """
 
     folder: str
     secrets: Sequence[bytes] = field(default=(), repr=False)
     lines: int = 0
+    printed: int = 0
     size: int = 0
     fault: str = ""
     waiting: list[str] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Parts:
     def add(self, data: bytes) -> None:
         """Keep what was printed."""
         self.lines += data.count(b"\n")
+        self.printed += len(data)
         whole, end, rest = (self._rest + data).rpartition(b"\n")
         self._rest = rest
         if len(rest) > LINE_BYTES:
@@ -121,7 +124,7 @@ class Keeper:
         self._is_line_open = False
 
     def run(self) -> dict[str, Any]:
-        """Return `{"lines", "bytes", "waiting", "fault"}` once all is printed."""
+        """Return `{"lines", "printed", "bytes", "waiting", "fault"}` once all is printed; see `Parts`."""
         while True:
             if select.select([self._source], [], [], LOOK_SECONDS)[0]:
                 data = os.read(self._source, READ_BYTES)
@@ -137,7 +140,8 @@ class Keeper:
         self._parts.finish()
         self._end_child()
         parts = self._parts
-        return {"lines": parts.lines, "bytes": parts.size, "waiting": parts.waiting, "fault": parts.fault}
+        told = {"lines": parts.lines, "printed": parts.printed, "bytes": parts.size}
+        return {**told, "waiting": parts.waiting, "fault": parts.fault}
 
     def _pass_on(self, data: bytes) -> None:
         self._is_line_open = not data.endswith(b"\n")

@@ -65,8 +65,12 @@ class Client:
         if small_window:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(DEADLINE_S)
-        self.socket.connect(place)
         self.data = b""
+        try:
+            self.socket.connect(place)
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Client:  # noqa: PYI034 - typing has Self from 3.11 on
         return self

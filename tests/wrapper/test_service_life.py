@@ -10,12 +10,12 @@ import socket
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from running_job import is_running, wait_gone
-from running_service import HELLO, RunningService, request
+from running_service import HELLO, CutOff, RunningService, request
 
 from nuwrap_runtime.host.service.serve import CONTAINER_MARKS
 
@@ -168,6 +168,26 @@ def test_a_pod_does_not_tell_addresses_that_lead_to_it_from_nowhere_else(service
     )
     assert here.await_log(event="ready")["message"] == f"serving function at http://127.0.0.1:{here.place[1]}"
     assert pod.await_log(event="ready")["message"] == f"serving function on port {pod.place[1]}"
+
+
+def test_a_pod_that_ends_takes_what_still_comes_but_not_for_ever(service):
+    running = service(HELLO, env={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, serve={"address": "127.0.0.1"})
+    with running.client() as kept, running.client() as idle:
+        assert kept.ask(request()).header("connection") != "close"
+        running.process.send_signal(signal.SIGTERM)
+        running.await_log(event="stopping")
+        assert running.admin_page("/ready").status == 503
+        assert kept.ask(request()).header("connection") == "close"
+        began, answered = time.monotonic(), 0
+        with suppress(ConnectionError, CutOff):
+            while time.monotonic() - began < 60:
+                assert running.ask().body == b"hello"
+                answered += 1
+                time.sleep(0.1)
+        assert answered > 20
+        assert 10 < time.monotonic() - began < 60
+        assert idle.is_closed()
+    assert running.process.wait(60) == 0, running.stderr()
 
 
 def test_init_runs_once_in_each_worker_and_has_no_time_limit(service, tmp_path):

@@ -19,6 +19,7 @@ from nuwrap_runtime.schema import faults, show, value_faults
 
 API = "nuwrap/v1"
 FAULTS_SHOWN = 40
+LEAVE_SECONDS = 15.0  # for which a service in a pod takes new requests after a stop, while any come, besides `grace_s`
 
 # Names as Python has them, letters of any script; an editor that reads the published schema may know ASCII only.
 _PART = r"[^\W\d][\w-]*"

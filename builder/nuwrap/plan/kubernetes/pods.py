@@ -22,10 +22,10 @@ from nuwrap.plan.kubernetes.volumes import (
 )
 from nuwrap.plan.rendering import render
 from nuwrap.spec.document import parse_documents
+from nuwrap_runtime.launch import LEAVE_SECONDS
 
 HOST: Final = f"{TREE}/bin/nuwrap-host"
 GPU: Final = "nvidia.com/gpu"
-LAG_S: Final = 3  # until every node has heard that a pod takes no more requests
 GRACE_SPARE_S: Final = 5
 START_LOOK_S: Final = 2
 DEFAULT_REQUESTS: Final[Mapping[str, str]] = {"cpu": "100m", "memory": "256Mi"}  # DigitalHub's (core)
@@ -44,14 +44,14 @@ def plan_pod(objects: RunObjects, labels: Mapping[str, str], annotations: Mappin
     pod, serving = objects.pod, objects.serving
     stored = _env_from(pod.store_credentials)
     credentials = [*_env_from(pod.source_credentials), *stored]
-    lag = LAG_S if serving else 0
+    leave_s = LEAVE_SECONDS if serving else 0
     text = render(
         "kubernetes/pod.yaml.j2",
         {
             "labels": labels,
             "annotations": annotations,
             "restart_policy": "Always" if serving else "Never",
-            "grace_s": math.ceil(objects.grace_s) + GRACE_SPARE_S + lag,
+            "grace_s": math.ceil(objects.grace_s + leave_s) + GRACE_SPARE_S,
             **plan_placement(pod),
             "user": pod.user,
             "group": pod.group,
@@ -186,5 +186,4 @@ def _serving(serving: Serving) -> dict[str, Any]:
         "port": serving.port,
         "admin_port": serving.admin_port,
         "start_looks": math.ceil(serving.start_s / START_LOOK_S),
-        "lag_s": LAG_S,
     }

@@ -432,7 +432,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.deadline = self._gateway.now() + seconds
 
     def _is_kept(self, request: Request) -> bool:
-        return request.is_kept_alive and not (self._gateway.is_draining or self._has_eof or self._is_extra)
+        return request.is_kept_alive and not (self._gateway.is_leaving or self._has_eof or self._is_extra)
 
     def _release(self, exchange: Exchange) -> None:
         exchange.body.close()

@@ -86,10 +86,11 @@ class Gateway:
         self.library = library
         self.connections: set[HttpConnection] = set()
         self.buffer = memoryview(bytearray(READ_BYTES))
-        self.is_draining = False
+        self.is_leaving = self.is_draining = False
         self._warn = warn
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.came = self.now()  # when the last connection did
         self.call_soon = self._loop.call_soon
         self._listener: Optional[socket.socket] = None
         self._arriving: set[asyncio.Task[None]] = set()
@@ -105,9 +106,14 @@ class Gateway:
         self._listener = bound
         self._resume_accepting()
 
+    def begin_to_leave(self) -> None:
+        """Take new connections still, and let each end with its next answer."""
+        self.is_leaving = True
+        self.came = self.now()
+
     def stop_accepting(self) -> None:
         """Take no new connection; those without a request under way close in a moment."""
-        self.is_draining = True
+        self.is_leaving = self.is_draining = True
         self._stop_listening()
         self._loop.call_later(LINGER_SECONDS, self._close_idle)
 
@@ -151,6 +157,7 @@ class Gateway:
             except OSError as exc:
                 self._pause_accepting(exc)
                 return
+            self.came = self.now()
             task = self._loop.create_task(self._connect(client))
             self._arriving.add(task)
             task.add_done_callback(self._arriving.discard)

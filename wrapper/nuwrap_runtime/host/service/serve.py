@@ -42,13 +42,14 @@ from nuwrap_runtime.host.service.preparing import Preparing
 from nuwrap_runtime.host.service.run_folder import RunFolder
 from nuwrap_runtime.host.workers import allowed_files, raise_file_limit
 from nuwrap_runtime.host.workspace import open_workspace, socket_folder
-from nuwrap_runtime.launch import Launch
+from nuwrap_runtime.launch import LEAVE_SECONDS, Launch
 from nuwrap_runtime.result import Failure
 
 ADMIN_CONNECTIONS = 256
 ADMIN_BODY = 64 * 1024
 SHUTDOWN_SHARE = 0.2  # of the grace, for what the function does at its end
 KILL_SECONDS = 5.0
+QUIET_SECONDS = 3.0
 NEVER = float("inf")
 REASONS: Mapping[str, str] = {
     "launch": "the service is starting",
@@ -240,6 +241,8 @@ class Service:
         self._is_ready = False
         self._enter("stopping")
         grace = self._launch.grace_s
+        if self._is_pod and grace:
+            await self._await_quiet(gateway)
         under_way = counted(pool.in_flight, "request")
         self._report.tell("stopping", f"stopping; up to {grace:g} s for {under_way} under way")
         began = time.monotonic()
@@ -260,6 +263,18 @@ class Service:
             self._report.warn(text)
         self._report.line("total", self._report.total(), "stopped")
         return 0
+
+    async def _await_quiet(self, gateway: Gateway) -> None:
+        """Take what still comes: the nodes of a cluster hear of a pod's end one after the other, later than it does."""
+        self._report.tell("stopping", f"stopping once no new connection has come for {QUIET_SECONDS:g} s")
+        gateway.begin_to_leave()
+        latest = gateway.now() + LEAVE_SECONDS
+        while self._stops == 1 and not self._failed:
+            left = min(gateway.came + QUIET_SECONDS, latest) - gateway.now()
+            if left <= 0:
+                return
+            await self._until(lambda: False, left, is_stop=True)
+        self._check_second_stop()
 
     async def _until(self, is_so: Callable[[], bool], seconds: float = NEVER, *, is_stop: bool = False) -> None:
         """Wait until it is so, the service failed, or was stopped (during a stop: once more), or for the seconds."""

@@ -116,11 +116,20 @@ def test_a_line_that_is_too_long_comes_in_parts_once() -> None:
     ("size", "printed", "heard", "has_gap"),
     [
         (TURN_BYTES, (0, 1, 2, 9), (100, 101, 112, 112), True),
+        (TURN_BYTES, (0, 1, 2, 9), (101, 102, 106, 110), True),
+        (TURN_BYTES, (0, 1, 2, 42), (100, 101, 108, 142), True),
         (TURN_BYTES, (0, 1, 2, 9), (100, 101, 102, 109), False),
         (TURN_BYTES, (0, 1, 2, 3), (100, 101, 112, 112), False),
         (10, (0, 1, 2, 9), (100, 101, 112, 112), False),
     ],
-    ids=["read late, and jumped", "a pause", "read late", "too short to be turned over"],
+    ids=[
+        "read late, and jumped",
+        "always read late, and jumped",
+        "read late, and nothing for long",
+        "a pause",
+        "read late",
+        "too short to be turned over",
+    ],
 )
 def test_a_jump_of_a_log_that_is_read_late_may_be_a_gap(
     size: int, printed: Sequence[int], heard: Sequence[float], has_gap: bool

@@ -11,14 +11,16 @@ from typing import Final
 # (cri-client, pkg/logs/logs.go): files between the two are skipped.
 TURN_BYTES: Final = 8 * 1024 * 1024
 JUMP_S: Final = 5
+LATE_S: Final = 5  # behind by that, nothing tells lines that are gone from a pause
+SLACK_S: Final = 4  # by which all lines may have been late that were ever heard
 SECOND: Final = len("2026-01-01T00:00:00")
 
 
 class LogGaps:
     """Hears each line's moment (RFC 3339) and size, in order.
 
-    A jump is one over lines that were there already when the line before was read: a program that pauses is not read
-    late, so it makes none. The node's clock may be another than this machine's.
+    A jump is one over lines that may have been there already when the line before was read: a program that pauses is
+    not read late, so it makes none. The node's clock may be another than this machine's.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -39,7 +41,7 @@ class LogGaps:
             return False
         was_late, jump = heard_before - self._at - self._least_late, at - self._at
         self._least_late = min(self._least_late, self._heard - at)
-        has_jumped = self._bytes > TURN_BYTES and JUMP_S < jump <= was_late
+        has_jumped = self._bytes > TURN_BYTES and jump > JUMP_S and was_late >= min(jump - SLACK_S, LATE_S)
         self._second, self._at = moment[:SECOND], at
         return has_jumped
 

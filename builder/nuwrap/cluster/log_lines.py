@@ -17,6 +17,7 @@ MOMENT: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S+ ")
 # after it may be gone with others.
 NO_LOG: Final = "nuwrap  no log: "
 GAP: Final = "nuwrap  lines may be missing here: the cluster has turned its log over before it was read, from {} to {}"
+THE_END: Final = "its end"
 
 Lines = Sequence[bytes]
 
@@ -71,7 +72,7 @@ class LogLines:
                 with self._cluster.log(
                     self._pod, container=self._container, follow=True, since=self._at, timestamps=True
                 ) as pieces:
-                    self._pass_on(pieces, take)
+                    is_empty = self._pass_on(pieces, take)
             except ClusterError as exc:
                 if exc.status == 404 or (has_ended and exc.status == 400):  # the container is removed
                     return
@@ -84,14 +85,19 @@ class LogLines:
                 # The kubelet ends at the end of the file that it has open, though the log may have been turned over
                 # since (cri-client, pkg/logs/logs.go): what came after that is in the file that it opens now.
                 has_ended = self._has_come_to_end = True
+                if is_empty and self._at and self._runs_once:  # turned over at the very end
+                    begin, self._open = self._open, None
+                    take([*([self._note(*begin)] if begin else []), GAP.format(self._at, THE_END).encode()])
+                    return
                 if not self._runs_once or before == (self._at, self._at_count, self._open):
                     return
 
-    def _pass_on(self, pieces: Iterable[bytes], take: Callable[[Lines], None]) -> None:
+    def _pass_on(self, pieces: Iterable[bytes], take: Callable[[Lines], None]) -> bool:
+        """Return whether nothing came, not even the last line again."""
         known, split = _Known(self._at, self._at_count), _Split(pieces)
         for lines in split:
             if self._is_over.is_set():
-                return
+                return False
             fresh: list[bytes] = []
             for line in lines:
                 self._add(line, known, fresh)
@@ -103,6 +109,7 @@ class LogLines:
             fresh = []
             self._add(split.rest, known, fresh)
             take(fresh)
+        return split.is_empty
 
     def _add(self, line: bytes, known: _Known, fresh: list[bytes]) -> None:
         """Add what is new of a line, and what is to be said before it."""
@@ -171,9 +178,11 @@ class _Split:
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces
         self.rest = b""
+        self.is_empty = True
 
     def __iter__(self) -> Iterator[list[bytes]]:
         for piece in self._pieces:
+            self.is_empty = False
             *whole, self.rest = (self.rest + piece).split(b"\n")
             if len(self.rest) > LINE_BYTES:
                 whole, self.rest = [*whole, self.rest], b""

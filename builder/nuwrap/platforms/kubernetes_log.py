@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nuwrap.cluster.client import Cluster
-from nuwrap.cluster.log_lines import GAP, NO_LOG, LogLines
+from nuwrap.cluster.log_lines import GAP, NO_LOG, THE_END, LogLines
 from nuwrap.command import Mask
 from nuwrap.platforms.kubernetes_earlier import Earlier
 from nuwrap.platforms.run_folder import LOST_LINES, write_private
@@ -108,6 +108,8 @@ class LogReader:
         for text in lines[again:]:
             if text.startswith(LOG_MARK.encode()):
                 self._take_log_mark(text)
+            elif self.result and text.startswith(NO_LINE) and text.endswith(THE_END.encode()):
+                pass  # the result is the last that a host tells
             elif _is_printed(text):
                 if not text.startswith(NO_LINE):
                     self._kept += 1

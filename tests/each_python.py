@@ -3,8 +3,8 @@
     python tests/each_python.py [--all] [3.9 3.11 …] [-- pytest arguments]
 
 The worker's tests (WORKER), which see a user's Python, run on every one; long ones (LONG) on the oldest, the newest and
-one between. The host's run on the oldest and the newest, but for those of HOST_ALONE, which see no user's Python: each
-file of them runs on one. Which one it is goes by the file's place among its like. With `--all`, or
+one between. The host's run on the oldest and the newest, long ones (HOST_LONG) on one of the two; those of HOST_ALONE,
+which see no user's Python, on one of all. Which one it is goes by the file's place among its like. With `--all`, or
 for Pythons that are named, everything runs. A path among pytest's arguments takes the place of that choice. Says which
 Pythons are missing. NUWRAP_TEST_PYTHONS (paths, joined by the path separator) names more interpreters.
 """
@@ -32,6 +32,8 @@ WORKER = (
 )  # fmt: skip
 # Of these, those that take longest.
 LONG = ("job", "nuclio_launch", "requirements", "service_life", "starting")
+# The host, with a user's Python, for more than half a minute.
+HOST_LONG = ("containers", "image_tree", "inputs", "install_command", "service_timeout", "termination_log")
 # The host by itself: it fetches, keeps and reads, with the standard library alone.
 HOST_ALONE = (
     "addresses", "admin_pages", "archive", "cache*", "credentials", "gateway_*", "kept_files", "local_source",
@@ -74,10 +76,12 @@ def choose(version: str, found: Sequence[str]) -> list[str]:
     names = {path: Path(path).stem.removeprefix("test_") for path in test_files()}
     alone = [path for path, name in names.items() if is_among(name, HOST_ALONE)]
     between = [one for one in found if one not in ENDS]
+    host_long = [path for path, name in names.items() if is_among(name, HOST_LONG)]
+    ends = [one for one in found if one in ENDS]
     long = [path for path, name in names.items() if is_among(name, LONG)] if version in between else []
-    dealt = deal(alone, found, version) | deal(long, between, version)
+    dealt = deal(alone, found, version) | deal(long, between, version) | deal(host_long, ends, version)
     rest = {path for path, name in names.items() if version in ENDS or is_among(name, WORKER)}
-    return sorted(dealt | rest - set(alone) - set(long))
+    return sorted(dealt | rest - set(alone) - set(long) - set(host_long))
 
 
 def deal(paths: Sequence[str], versions: Sequence[str], version: str) -> set[str]:

@@ -204,6 +204,16 @@ def test_where_a_log_is_that_is_not_fetched_is_told(tmp_path: Path, address: str
     assert (run.complete(), run.said) == ("one\n", [f"all of the log is in {address}/log/"])
 
 
+def test_a_log_of_unknown_size_is_left_where_it_is_when_it_is_too_large(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_log, "MOST_BYTES", 13)
+    run = Ended(tmp_path, "one\n", 0, "s3://bucket/runs/one", size=0)
+    assert (run.complete(), whole_log.fetch_left(run.record, "log/")) == ("one\n", "")
+    assert "cannot be fetched" in run.said[0]
+    assert not [request.key for request in s3.seen if "/" in request.key]
+
+
 @pytest.mark.usefixtures("s3")
 def test_a_log_that_cannot_be_fetched_stays_as_it_is(tmp_path: Path) -> None:
     run = Ended(tmp_path, "one\n", 0, "s3://bucket/runs/two")

@@ -163,6 +163,18 @@ class TestDown:
         assert (done.told["files"], done.told["bytes"]) == (3, 6)
         assert store.names() == ["new"]
 
+    def test_more_than_is_allowed_is_not_begun(self, store: Store, s3: S3Server, bucket: str) -> None:
+        s3.make(bucket, {f"a/{name}": content for name, content in FILES.items()})
+        done = store(f"s3://{bucket}/a/", "new", "--max-bytes", "5")
+        assert (done.code, "has 6 bytes, more than 5 (--max-bytes)" in done.stderr) == (7, True), done.stderr
+        assert (store.names(), [request.key for request in s3.seen if "/" in request.key]) == ([], [])
+        assert store(f"s3://{bucket}/a/", "new", "--max-bytes", "6").code == 0
+
+    def test_what_tells_no_size_ends_at_the_limit(self, store: Store, web: HttpServer) -> None:
+        address = web.on("/x", File(DATA, is_chunked=True))
+        done = store(address, "y", "--max-bytes", str(len(DATA) - 1))
+        assert (done.code, "--max-bytes" in done.stderr, store.read(".")) == (7, True, {}), done.stderr
+
     def test_http(self, store: Store, web: HttpServer) -> None:
         done = store(web.on("/x", File(DATA, etag='"1"')) + f"#sha256={sha256(DATA).hexdigest()}", "y")
         assert (done.code, done.told and done.told["revision"]) == (0, 'etag:"1"'), done.stderr
@@ -258,6 +270,7 @@ class TestUsage:
             (["x", f"s3://b/y#sha256={'0' * 64}"], "'#sha256' is for what is read"),
             (["x"], "the following arguments are required: TO; see nuwrap-host store --help"),
             (["x", "y", "--nope"], "--nope"),
+            (["https://h/x", "y", "--max-bytes", "0"], "'0' is no whole number of 1 or more"),
         ],
     )
     def test_refused(self, store: Store, arguments: list[str], words: str) -> None:

@@ -15,11 +15,15 @@ from nuwrap.store.network import with_network
 REASON_CHARACTERS = 4000
 
 
-def copy(source: str, target: str) -> None:
-    """Copy a file or a folder; one of the two is an address. Raises PlatformError with the store's reason."""
+def copy(source: str, target: str, *, max_bytes: int = 0) -> None:
+    """Copy a file or a folder; one of the two is an address. `max_bytes` (0: any number) limits what is fetched.
+
+    Raises PlatformError with the store's reason.
+    """
+    limit = ["--max-bytes", str(max_bytes)] if max_bytes else []
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         environ = with_network(os.environ, read_config(home_folder(os.environ)).values)
-        command = Command(host_argv(["store", source, target]), environ)
+        command = Command(host_argv(["store", *limit, source, target]), environ)
         code = stream(command, out=(out.fileno(),), err=(err.fileno(),))
         if code:
             err.seek(0)

@@ -67,7 +67,7 @@ def _fetch(folder: str, address: str) -> str:
     parts, made = os.path.join(folder, PARTS), os.path.join(folder, FETCHED)
     shutil.rmtree(parts, ignore_errors=True)  # of one who was killed
     try:
-        copy(address, parts)
+        copy(address, parts, max_bytes=MOST_BYTES)
         names = [parts]
         if address.endswith("/"):
             names = [os.path.join(parts, name) for name in sorted(os.listdir(parts)) if LOG_PART.fullmatch(name)]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NoReturn
 
-from nuwrap_runtime.errors import LaunchError, OutputsError, PlatformError
+from nuwrap_runtime.errors import InputsError, LaunchError, OutputsError, PlatformError
 from nuwrap_runtime.host import credentials
 from nuwrap_runtime.host.addresses import parse_address, scheme_of, shown
 from nuwrap_runtime.host.arguments import read_network
@@ -50,12 +50,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("source", metavar="FROM", help="a path, or an address: s3://…, https://…[#sha256=DIGEST]")
     parser.add_argument("target", metavar="TO", help="a path that is not there yet, or an address: s3://…")
     parser.add_argument("--ca", default="", metavar="FILE", help="CA file for the store's certificate")
+    parser.add_argument("--max-bytes", type=_count, default=UNLIMITED, metavar="N", help="fetch N at most, or nothing")
     given = parser.parse_args(list(argv))
     is_up, is_down = "://" in given.target, "://" in given.source
     if is_up and is_down:
         raise LaunchError(f"{shown(given.source)!r} and {shown(given.target)!r} are both addresses; one must be a path")
     with settled(read_network(environ), environ) as network:
-        transfer = _Transfer(replace(network, ca=given.ca or network.ca), environ)
+        transfer = _Transfer(replace(network, ca=given.ca or network.ca), given.max_bytes, environ)
         if is_up:
             _parse(given.target, WRITABLE, ())
             _names(given.source)
@@ -71,13 +72,15 @@ class _Transfer:
     """What moves bytes from and to a store: a child, which ends at once when this process is stopped."""
 
     network: Network
+    max_bytes: int
     environ: Mapping[str, str] = field(repr=False)
 
     def ask(self, doing: str, source: str, target: str) -> dict[str, Any]:
         """Return what the child tells. Raises NuwrapError."""
+        asked = {"doing": doing, "source": source, "target": target, "max_bytes": self.max_bytes}
         job = Job(
             "copy",
-            {"doing": doing, "source": source, "target": target, "network": asdict(self.network)},
+            {**asked, "network": asdict(self.network)},
             _seconds(doing),
             "at most",
             lambda reason: PlatformError(f"copying {shown(source)!r} to {shown(target)!r} {reason}"),
@@ -89,8 +92,12 @@ class _Transfer:
 def child(request: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
     """Move the bytes; see `children`."""
     doing, source, target = request["doing"], request["source"], request["target"]
-    access = _access(doing, Network(**request["network"]), environ)
-    return _upload(source, target, access) if doing == "stored" else _fetch(source, target, access)
+    progress = Progress(doing, request["max_bytes"], "--max-bytes")
+    until = time.monotonic() + _seconds(doing)
+    access = Access(progress, environ, Network(**request["network"]), Limits().files, until, "6 hours")
+    if doing == "stored":
+        return _upload(source, target, access)
+    return _fetch(source, target, access, request["max_bytes"])
 
 
 def _seconds(doing: str) -> float:
@@ -104,9 +111,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(LaunchError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _access(doing: str, network: Network, environ: Mapping[str, str]) -> Access:
-    progress = Progress(doing, UNLIMITED, "")
-    return Access(progress, environ, network, Limits().files, time.monotonic() + _seconds(doing), "6 hours")
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
 
 
 def _upload(source: str, target: str, access: Access) -> dict[str, Any]:
@@ -153,10 +161,13 @@ def _download(source: str, target: str, transfer: _Transfer) -> dict[str, Any]:
     return {**told, "path": target}
 
 
-def _fetch(source: str, folder: str, access: Access) -> dict[str, Any]:
+def _fetch(source: str, folder: str, access: Access, max_bytes: int) -> dict[str, Any]:
     """Fetch an address into a folder of ours; the path told is the name that it got there."""
     one = open_input(source, "the copy", access, {})
     plan = one.find()
+    size = sum(entry.size or 0 for entry in plan.values())
+    if size > max_bytes:  # before the first of many files
+        raise InputsError(f"{shown(source)!r} has {size} bytes, more than {max_bytes} (--max-bytes)")
     moves = [(entry, os.path.join(folder, path)) for path, entry in plan.items()]
     done = together(lambda move: one.fetch(*move), moves, access.progress)
     revision = done[0].revision if len(done) == 1 and not done[0].name else ""

@@ -271,6 +271,8 @@ class TestUsage:
             (["x"], "the following arguments are required: TO; see nuwrap-host store --help"),
             (["x", "y", "--nope"], "--nope"),
             (["https://h/x", "y", "--max-bytes", "0"], "'0' is no whole number of 1 or more"),
+            (["x", "s3://b/y", "--max-bytes", "1"], "--max-bytes is for what is fetched"),
+            (["x", "y", "--max-bytes", "1"], "--max-bytes is for what is fetched"),
         ],
     )
     def test_refused(self, store: Store, arguments: list[str], words: str) -> None:

@@ -55,6 +55,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     is_up, is_down = "://" in given.target, "://" in given.source
     if is_up and is_down:
         raise LaunchError(f"{shown(given.source)!r} and {shown(given.target)!r} are both addresses; one must be a path")
+    if given.max_bytes != UNLIMITED and not is_down:
+        raise LaunchError("--max-bytes is for what is fetched; FROM is no address")
     with settled(read_network(environ), environ) as network:
         transfer = _Transfer(replace(network, ca=given.ca or network.ca), given.max_bytes, environ)
         if is_up:

@@ -106,18 +106,22 @@ class LogReader:
         again = min(self._again, len(lines))
         self._again -= again
         for text in lines[again:]:
-            if text.startswith(LOG_MARK.encode()):
-                self._take_log_mark(text)
-            elif self.result and text.startswith(NO_LINE) and text.endswith(THE_END.encode()):
-                pass  # the result is the last that a host tells
-            elif _is_printed(text):
-                if not text.startswith(NO_LINE):
-                    self._kept += 1
-                    self._kept_bytes += len(text) + 1
-                self._tell(self._mask.feed(text, last=True))
-            else:
-                self.result.append(text)
+            self._take_line(text)
         self._remember()
+
+    def _take_line(self, text: bytes) -> None:
+        if text.startswith(LOG_MARK.encode()):
+            self._take_log_mark(text)
+            return
+        if not _is_printed(text):
+            self.result.append(text)
+            return
+        if not text.startswith(NO_LINE):
+            self._kept += 1
+            self._kept_bytes += len(text) + 1
+        elif self.result and text.endswith(THE_END.encode()):  # a host tells nothing after its result
+            return
+        self._tell(self._mask.feed(text, last=True))
 
     def _remember(self) -> None:
         making = f"{self._mark}.part"
